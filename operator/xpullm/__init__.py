@@ -1,0 +1,1 @@
+"""xpullm: a Kubernetes operator for LLM inference on Intel GPUs."""

@@ -1,0 +1,74 @@
+"""One moment of the cluster, and what is to be done about it: plain dicts in, plain dicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+Key = tuple[str, str]  # namespace, name
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this API server offers. `version` is (major, minor)."""
+
+    version: tuple[int, int] = (1, 32)
+    dra: bool = False
+    image_volumes: bool = False
+    device_classes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What other deployments are doing: `rerolling` counts re-rolls that replace Ready pods;
+    `canaries` maps (image, card, kernel) to (attempts under way, held, oldest start as epoch)."""
+
+    rerolling: int = 0
+    canaries: Mapping[tuple[str, str, str], tuple[int, int, float]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything `decide` may know. Objects are as the API server returned them."""
+
+    key: Key
+    llmd: Object | None
+    deployment: Object | None = None
+    service: Object | None = None
+    claim: Object | None = None  # PersistentVolumeClaim that we own
+    claim_template: Object | None = None  # ResourceClaimTemplate that we own
+    facts: Object | None = None  # ConfigMap <name>-model-facts
+    pods: tuple[Object, ...] = ()
+    events: tuple[Object, ...] = ()
+    nodes: tuple[Object, ...] = ()
+    resource_slices: tuple[Object, ...] = ()
+    records: tuple[Object, ...] = ()  # TuningRecords of the namespace
+    capabilities: Capabilities = Capabilities()
+    fleet: Fleet = Fleet()
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """A Kubernetes Event. `discriminator` makes its name deterministic (plan hash or failure id)."""
+
+    type: str  # Normal | Warning
+    reason: str
+    action: str
+    message: str
+    discriminator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """In this order: events, objects (applied), deletions, tuning records, status last."""
+
+    apply: tuple[Object, ...] = ()
+    delete: tuple[tuple[str, str, str, str], ...] = ()  # apiVersion, kind, name, uid
+    events: tuple[EventSpec, ...] = ()
+    records: tuple[Object, ...] = ()
+    status: Object | None = None
+    requeue_after_seconds: float | None = None
+    cause_seen: str = ""  # for metrics: the newest diagnosed cause
+    rerolled: bool = False

@@ -1,0 +1,1 @@
+"""What runs inside the engine container: supervisor, diagnosis, report. Standard library only."""
