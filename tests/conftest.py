@@ -1,0 +1,26 @@
+"""Time-outs by kind of test (against hangs, not as a measure), and the cluster's fixtures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["hack.cluster.pytest_plugin"]
+
+ROOT = Path(__file__).parent
+SECONDS = {"unit": 2, "property": 300, "contract": 60, "chart": 60, "cluster": 300, "engine": 600}
+
+# Shared machines are slow now and then: no deadline per example, and the same examples every time.
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = item.path.relative_to(ROOT).parts[0]
+        if item.get_closest_marker("timeout") is None and kind in SECONDS:
+            item.add_marker(pytest.mark.timeout(SECONDS[kind]))
