@@ -1,0 +1,191 @@
+"""`spec.pod`: the part of a pod that users may shape. No service account, no host paths, no
+security context: those would be more rights than creating an LLMDeployment is meant to give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from xpullm.api.meta import (
+    ApiModel,
+    DataKey,
+    ObjectName,
+    Rule,
+    SchemaOnly,
+    SecretKeyRef,
+    int_range,
+    text,
+)
+from xpullm.api.quantity import Quantity
+
+RESERVED_KEY = r"^(xpullm\.io|app\.kubernetes\.io)/"
+
+Labels = Annotated[Mapping[str, Annotated[str, Field(max_length=63)]], Field(max_length=64)]
+Annotations = Annotated[Mapping[str, Annotated[str, Field(max_length=16384)]], Field(max_length=64)]
+KubernetesObject = Mapping[str, Any]
+
+
+class ConfigMapKeyRef(ApiModel):
+    """One key of a ConfigMap in the same namespace."""
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+    key: DataKey
+    """Key inside the ConfigMap."""
+
+
+class EnvVarSource(ApiModel):
+    """Where a variable's value comes from."""
+
+    rules: ClassVar = (
+        Rule(
+            "has(self.secretKeyRef) != has(self.configMapKeyRef)",
+            "`valueFrom` must have exactly one of `secretKeyRef`, `configMapKeyRef`",
+            lambda s: (s.secret_key_ref is None) != (s.config_map_key_ref is None),
+        ),
+    )
+
+    secret_key_ref: SecretKeyRef | None = None
+    """A key of a Secret."""
+    config_map_key_ref: ConfigMapKeyRef | None = None
+    """A key of a ConfigMap."""
+
+
+class EnvVar(ApiModel):
+    """One environment variable."""
+
+    rules: ClassVar = (
+        Rule(
+            "!(has(self.value) && has(self.valueFrom))",
+            "`valueFrom` must be absent where `value` is set: keep one of them",
+            lambda e: e.value is None or e.value_from is None,
+        ),
+        Rule(
+            "!self.name.startsWith('XPULLM_')",
+            "`name` must not start with XPULLM_: the operator uses these itself",
+            lambda e: not e.name.startswith("XPULLM_"),
+            "name",
+        ),
+    )
+
+    name: Annotated[str, text(256, r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
+    """Name of the variable."""
+    value: Annotated[str, Field(max_length=32768)] | None = None
+    """The value itself."""
+    value_from: EnvVarSource | None = None
+    """Where the value comes from."""
+
+
+EnvVars = Annotated[
+    tuple[EnvVar, ...], Field(max_length=64, json_schema_extra=SchemaOnly.list_map("name"))
+]
+
+_KEYS = "self.{0}.all(k, k == 'cpu' || k == 'memory' || k == 'ephemeral-storage')"
+_ALLOWED = frozenset({"cpu", "memory", "ephemeral-storage"})
+
+
+def _only_host(field: str) -> Rule:
+    return Rule(
+        f"!has(self.{field}) || " + _KEYS.format(field),
+        f"`{field}` must name only cpu, memory and ephemeral-storage: cards are requested by"
+        " `spec.gpu`",
+        lambda r: _ALLOWED.issuperset(getattr(r, field) or ()),
+        field,
+    )
+
+
+Resources = Annotated[Mapping[str, Quantity], Field(max_length=8)]
+
+
+class HostResources(ApiModel):
+    """Host resources of the engine's container."""
+
+    rules: ClassVar = (_only_host("requests"), _only_host("limits"))
+
+    requests: Resources | None = None
+    """What the scheduler reserves; absent: from the plan."""
+    limits: Resources | None = None
+    """What the kernel enforces; absent: memory from the plan. A memory limit set here is raised by
+    healing only with UserMemoryLimit in `healing.mayChange`."""
+
+
+class LocalObjectRef(ApiModel):
+    """An object of the same namespace, by name."""
+
+    name: ObjectName
+    """Name of the object."""
+
+
+def _unreserved(field: str) -> Rule:
+    return Rule(
+        f"!has(self.{field}) || self.{field}.all(k, !k.startsWith('xpullm.io/') &&"
+        " !k.startsWith('app.kubernetes.io/'))",
+        f"`{field}` must not have keys under xpullm.io/ or app.kubernetes.io/: the operator sets"
+        " these itself",
+        lambda p: (
+            not any(
+                key.startswith(("xpullm.io/", "app.kubernetes.io/")) for key in getattr(p, field)
+            )
+        ),
+        field,
+    )
+
+
+class Pod(ApiModel):
+    """What is added to the engine's pods."""
+
+    rules: ClassVar = (_unreserved("labels"), _unreserved("annotations"))
+
+    labels: Labels = Field(default_factory=dict)
+    """Labels added to the pods."""
+    annotations: Annotations = Field(default_factory=dict)
+    """Annotations added to the pods."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Labels that a node must have, beside the card's own."""
+    tolerations: Annotated[
+        tuple[
+            Annotated[
+                KubernetesObject, Field(json_schema_extra=SchemaOnly.kubernetes("Toleration"))
+            ],
+            ...,
+        ],
+        Field(max_length=32, json_schema_extra=SchemaOnly.LIST_ATOMIC),
+    ] = ()
+    """Taints that the pods tolerate."""
+    affinity: (
+        Annotated[KubernetesObject, Field(json_schema_extra=SchemaOnly.kubernetes("Affinity"))]
+        | None
+    ) = None
+    """Scheduling constraints, beside the card's own."""
+    resources: HostResources | None = None
+    """Host resources of the engine's container; absent: from the plan."""
+    env: EnvVars = ()
+    """Environment of the pod's download and engine containers, such as proxies; a name in
+    `engine.env` wins."""
+    image_pull_secrets: Annotated[
+        tuple[LocalObjectRef, ...],
+        Field(max_length=16, json_schema_extra=SchemaOnly.list_map("name")),
+    ] = ()
+    """Secrets for pulling the engine's image."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the pods."""
+    runtime_class_name: ObjectName | None = None
+    """RuntimeClass of the pods."""
+    topology_spread_constraints: Annotated[
+        tuple[
+            Annotated[
+                KubernetesObject,
+                Field(json_schema_extra=SchemaOnly.kubernetes("TopologySpreadConstraint")),
+            ],
+            ...,
+        ],
+        Field(
+            max_length=16,
+            json_schema_extra=SchemaOnly.list_map("topologyKey", "whenUnsatisfiable"),
+        ),
+    ] = ()
+    """How replicas spread over nodes."""
+    termination_grace_period_seconds: Annotated[int, int_range(0, 3600)] | None = None
+    """Time for running requests to finish when a pod ends; absent: 60."""
