@@ -1,0 +1,107 @@
+"""`xpullm plan`: the plan of each LLMDeployment, or why it cannot be and what can. No cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xpullm.cli.manifests import InputError, Manifest, load, read_text
+
+if TYPE_CHECKING:
+    from xpullm.planner.types import Infeasible, Plan, Refusal
+
+FORMATS = ("table", "json", "yaml", "helm-values", "args")
+
+
+def plan(
+    file: Annotated[
+        list[str], typer.Option("--file", "-f", help="Manifest, '-' for standard input.")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help=" | ".join(FORMATS))] = "table",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Formula, inputs and source of each line.")
+    ] = False,
+    config: Annotated[
+        str | None,
+        typer.Option(help="config.json of the model, where the catalogue does not know it."),
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(help="Card that there is (repeat); absent: every card of the catalogue."),
+    ] = None,
+) -> None:
+    """Plan each LLMDeployment, or say why it cannot be and what can. Needs no cluster.
+
+    Exit codes: 0 every plan exists, 2 invalid input, 3 at least one is infeasible.
+    """
+    if output not in FORMATS:
+        fail(f"--output: {output!r} is not one of {', '.join(FORMATS)}")
+    try:
+        facts = model_facts(config) if config else None
+        results = [(m, plan_one(m, facts, gpu)) for m in load(file)]
+    except InputError as error:
+        fail(str(error))
+    typer.echo(render(results, output, explain))
+    raise typer.Exit(max(code(result) for _, result in results))
+
+
+def fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def model_facts(path: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise InputError(f"{path}: must be a JSON object (a model's config.json)")
+    return facts
+
+
+def plan_one(
+    manifest: Manifest, facts: dict[str, Any] | None, cards: list[str] | None
+) -> Plan | Infeasible | Refusal:
+    """Parse, resolve, plan. A manifest that is no LLMDeployment is invalid input."""
+    from xpullm.api import ManifestError, parse
+    from xpullm.planner import plan as make_plan
+    from xpullm.planner import resolve
+    from xpullm.planner.types import Refusal
+
+    try:
+        deployment = parse(manifest.document)
+    except ManifestError as error:
+        lines = "\n".join(f"  {problem}" for problem in error.problems)
+        raise InputError(f"{manifest.where}: {manifest.name}:\n{lines}") from error
+    request = resolve(deployment.spec, cards=tuple(cards) if cards else None, facts=facts)
+    return request if isinstance(request, Refusal) else make_plan(request)
+
+
+def code(result: Plan | Infeasible | Refusal) -> int:
+    from xpullm.planner.types import Infeasible, Refusal
+
+    if isinstance(result, Refusal):
+        return 2
+    return 3 if isinstance(result, Infeasible) else 0
+
+
+def render(
+    results: list[tuple[Manifest, Plan | Infeasible | Refusal]], output: str, explain: bool
+) -> str:
+    from xpullm.cli import plantext
+
+    if output == "table":
+        return "\n\n".join(plantext.text(m.name, result, explain) for m, result in results)
+    values = [plantext.value(m, result) for m, result in results]
+    if output == "json":
+        return json.dumps(values if len(values) > 1 else values[0], indent=2)
+    if output == "args":
+        return "\n".join(plantext.argument_line(result) for _, result in results)
+    import yaml
+
+    if output == "helm-values":
+        values = [plantext.helm_values(m, result) for m, result in results]
+    return yaml.safe_dump_all(values, sort_keys=False).rstrip()
