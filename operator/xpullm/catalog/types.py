@@ -1,0 +1,203 @@
+"""Facts about cards, engines and quantizations, as the planner reads them. All values are frozen.
+
+The facts themselves are data files in `catalog/data`; each entry there names its source.
+Bytes are plain `int`, a fraction of a byte per weight is a `float`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GPU:
+    """One kind of card, seen as what a scheduler hands out and what an engine can use of it.
+
+    `usable_bytes` is what the kernel driver reports for one device, `visible_bytes` what the
+    user-mode driver lets a process use (0.95 x usable on Linux discrete cards): all plans are made
+    in visible bytes. `torch_total_bytes` is the largest total that any driver and torch version
+    report for it; engines that multiply utilization with torch's total see this.
+    `devices_per_unit`: how many torch devices one allocated unit shows (a Max 1550 shows two
+    tiles). `max_allocation_bytes`: the largest single allocation, 0 without a limit.
+    `compute_units`: what the engine's kernels size per-unit buffers with.
+    """
+
+    name: str
+    title: str
+    architecture: str
+    pci_ids: tuple[str, ...]
+    kmd: str
+    vram_bytes: int
+    usable_bytes: int
+    visible_bytes: int
+    torch_total_bytes: int
+    devices_per_unit: int
+    max_allocation_bytes: int
+    compute_units: int
+    bfloat16: bool
+    default_engine: str
+    source: str
+    notes: str = ""
+
+    @property
+    def resource(self) -> str:
+        """The extended resource of Intel's GPU device plugin."""
+        return f"gpu.intel.com/{self.kmd}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How weights are stored on the device.
+
+    `linear_bytes` is per weight of a quantized linear layer, scales included; 0 where the group
+    layout says it: `weight_bits` per weight, `scale_bytes` and `zero_bits` per group of
+    `group_size`. `channel_scale_bytes` is per output feature. Layers whose input features are not
+    a multiple of `in_features_multiple` stay 16-bit. `lm_head`: an untied output head is quantized
+    too. `moe_only`: only expert weights are. `online`: quantized while loading a 16-bit
+    checkpoint. `methods`: names in a checkpoint's quantization_config. `flags` are what each
+    engine needs; an engine that is not in it cannot serve the format. `precision` orders formats
+    by fidelity. `dtypes`: activation types it works with, the preferred first.
+    """
+
+    name: str
+    title: str
+    linear_bytes: float
+    weight_bits: int
+    group_size: int
+    scale_bytes: float
+    zero_bits: int
+    channel_scale_bytes: int
+    in_features_multiple: int
+    lm_head: bool
+    moe_only: bool
+    online: bool
+    precision: int
+    dtypes: tuple[str, ...]
+    methods: tuple[str, ...]
+    flags: Mapping[str, tuple[tuple[str, str | None], ...]]
+    source: str
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Memory of one sampler implementation, in units of U = S * V * 4 bytes.
+
+    `profile_units` are in the engine's own profile. Outside it: `runtime_units` and one V * 4 row
+    per compute unit (`runtime_rows`) from the first real sampling on, and `warmup_units` at once
+    while the engine warms up after it sized the pool.
+    """
+
+    name: str
+    profile_units: float
+    runtime_units: float
+    runtime_rows: bool
+    warmup_units: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Memory outside the framework's allocator on one platform, in bytes, and how certain it is.
+
+    `context_bytes` is taken before the engine's first snapshot; `one_rank_bytes` and
+    `ranks_bytes` (tensor parallel) are what the engine prints as non-torch memory.
+    `fixed_bytes`: small allocations of the first real step that no profile sees.
+    `margin_bytes`: what fragmentation took on top in measured runs under the worst load.
+    """
+
+    platform: str
+    context_bytes: int
+    one_rank_bytes: int
+    ranks_bytes: int
+    fixed_bytes: int
+    margin_bytes: int
+    compute_units: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """How one engine generation turns a card and its arguments into a KV pool.
+
+    `pool`: "peak" subtracts weights, activation peak and runtime from the budget; "current" only
+    what is allocated after the profile run (V0 XPU: activations are not in the sum).
+    `runtime_assumed_bytes`: subtracted instead of a measured runtime where `runtime` is "assumed".
+    `start_gate`: it refuses to start when free memory is below utilization x total.
+    `graphs_in_budget`: an estimate of graph memory is subtracted before sizing the pool.
+    `total`: "driver" (0.95 x usable on Intel) or "torch". `pin`: the flag that sets the pool's
+    size directly, or "". `prefill_follows_context`: without chunked prefill the batch is raised to
+    the model length. `hybrid_groups`: layers of different kinds share one pool in groups; else
+    window layers take full length. `v2_runner`: "" or "dense" or "listed"; `v2_architectures`
+    run on the V2 runner in any case.
+    """
+
+    name: str
+    title: str
+    pool: str
+    runtime: str
+    runtime_assumed_bytes: int
+    start_gate: bool
+    graphs_in_budget: bool
+    total: str
+    pin: str
+    null_block: bool
+    prefill_follows_context: bool
+    hybrid_groups: bool
+    v2_runner: str
+    v2_architectures: frozenset[str]
+    sampler: Sampler
+    v2_sampler: Sampler
+    runtimes: Mapping[str, Runtime]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One version of one engine: image, program, the flags it knows, and how it counts memory.
+
+    The model is given as `model_argument`: "positional" (after `command`) or "--model".
+    `defaults` are flags of every plan, `tensor_parallel` those for more than one rank,
+    `request_logging_off` those that keep prompts out of the log; names are without dashes.
+    `env_scripts` must be sourced before the engine starts. `chunked_prefill`: "default" (on) or
+    "flag" (off unless asked for). `eager_only`: graphs are not available. `block_size_flag`: pass
+    --block-size, else the engine chooses `block_size` itself. `host_staging` says where an online
+    quantization holds the 16-bit checkpoint: "full" (host), "device", or "stream" (nowhere whole).
+    `assumed`: an unlisted version that was given the facts of the newest entry below it.
+    """
+
+    name: str
+    version: str
+    vllm_version: str
+    title: str
+    image: str
+    command: tuple[str, ...]
+    model_argument: str
+    accounting: Accounting
+    accounting_cuda: Accounting | None
+    flags: frozenset[str]
+    defaults: tuple[tuple[str, str | None], ...]
+    env: Mapping[str, str]
+    env_scripts: tuple[str, ...]
+    architectures: tuple[str, ...]
+    quantizations: tuple[str, ...]
+    kv_cache_dtypes: tuple[str, ...]
+    block_size: int
+    block_size_flag: bool
+    default_utilization: float
+    chunked_prefill: str
+    eager_only: bool
+    tensor_parallel: tuple[tuple[str, str | None], ...]
+    swap_space_gib: float
+    request_logging_off: tuple[tuple[str, str | None], ...]
+    host_staging: str
+    experimental: bool
+    source: str
+    notes: str = ""
+    assumed: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name and version, as people write an engine."""
+        return f"{self.name} {self.version}"
