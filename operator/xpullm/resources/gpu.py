@@ -1,0 +1,149 @@
+"""The card: how a pod asks for it, and on which nodes it may look for it.
+
+A node's label `xpullm.io/gpu-type` wins; without it, the PCI-id labels of Intel's NFD rules tell
+(intel-device-plugins-for-kubernetes, deployments/nfd/overlays/node-feature-rules). With dynamic
+resource allocation the claim's selector tells. An id that two boards share is scheduled, and the
+supervisor's pre-flight decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from xpullm.api import parse_quantity
+from xpullm.catalog.types import GPU
+from xpullm.resources import names
+
+DRIVER = "gpu.intel.com"  # intel-resource-drivers-for-kubernetes: driver and DeviceClass
+CLAIM = "gpu"
+PCI_CLASSES = ("0300", "0380")  # VGA controller (Arc), display controller (Flex, Max)
+MEMORY_TOLERANCE_PERCENT = 10  # between boards that share an id: 8 and 16 GB
+
+Term = dict[str, list[dict[str, Any]]]
+
+
+def node_label(pci_class: str, pci_id: str) -> str:
+    return f"gpu.intel.com/device-id.{pci_class}-{pci_id}.present"
+
+
+def node_has(node: Mapping[str, Any], card: GPU) -> bool:
+    """Whether a node's labels say that it has this card."""
+    labels = node.get("metadata", {}).get("labels") or {}
+    said = labels.get(names.LABEL_GPU_TYPE)
+    if said is not None:
+        return bool(said == card.name)
+    return any(
+        labels.get(node_label(pci_class, pci_id)) == "true"
+        for pci_id in card.pci_ids
+        for pci_class in PCI_CLASSES
+    )
+
+
+def _by_plugin(card: GPU) -> list[Term]:
+    said = {"key": names.LABEL_GPU_TYPE, "operator": "In", "values": [card.name]}
+    silent = {"key": names.LABEL_GPU_TYPE, "operator": "DoesNotExist"}
+    found = [
+        {"key": node_label(pci_class, pci_id), "operator": "In", "values": ["true"]}
+        for pci_id in card.pci_ids
+        for pci_class in PCI_CLASSES
+    ]
+    return [
+        {"matchExpressions": [said]},
+        *[Term(matchExpressions=[silent, label]) for label in found],
+    ]
+
+
+def _by_claim(card: GPU) -> list[Term]:
+    said = {"key": names.LABEL_GPU_TYPE, "operator": "In", "values": [card.name]}
+    silent = {"key": names.LABEL_GPU_TYPE, "operator": "DoesNotExist"}
+    return [{"matchExpressions": [said]}, {"matchExpressions": [silent]}]
+
+
+def affinity(
+    card: GPU, allocation: str, avoid: Sequence[str], user: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The pod's affinity: the user's own, and on top of it the nodes that have the card.
+
+    Terms are alternatives, the expressions inside one must all hold; so ours and the user's are
+    multiplied out.
+    """
+    result: dict[str, Any] = {key: value for key, value in (user or {}).items() if value}
+    node = dict(result.get("nodeAffinity") or {})
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    users = (node.get(required) or {}).get("nodeSelectorTerms") or [{}]
+    ours = _by_claim(card) if allocation == "ResourceClaim" else _by_plugin(card)
+    shun = (
+        [{"key": names.LABEL_HOSTNAME, "operator": "NotIn", "values": sorted(set(avoid))}]
+        if avoid
+        else []
+    )
+    node[required] = {
+        "nodeSelectorTerms": [_both(our, theirs, shun) for our in ours for theirs in users]
+    }
+    return result | {"nodeAffinity": node}
+
+
+def _both(ours: Term, theirs: Mapping[str, Any], shun: list[dict[str, Any]]) -> Term:
+    term: Term = {
+        "matchExpressions": [
+            *ours["matchExpressions"],
+            *(theirs.get("matchExpressions") or []),
+            *shun,
+        ]
+    }
+    if theirs.get("matchFields"):
+        term["matchFields"] = list(theirs["matchFields"])
+    return term
+
+
+def selector_expression(card: GPU, catalogue: Iterable[GPU]) -> str:
+    """CEL for one device: its PCI id; where boards share the id, their memory too.
+
+    A driver that can't read the memory publishes 0 (dra driver, node_state.go), so memory is asked
+    for only where nothing else tells the boards apart.
+    """
+    ids = ", ".join(f'"0x{pci_id}"' for pci_id in card.pci_ids)
+    text = f'device.attributes["{DRIVER}"].pciId in [{ids}]'
+    twins = [
+        other
+        for other in catalogue
+        if other.name != card.name and set(other.pci_ids) & set(card.pci_ids)
+    ]
+    if twins:
+        memory = f'device.capacity["{DRIVER}"].memory'
+        share = card.usable_bytes * MEMORY_TOLERANCE_PERCENT // 100
+        low, high = card.usable_bytes - share, card.usable_bytes + share
+        text += f' && {memory}.compareTo(quantity("{low}")) >= 0'
+        text += f' && {memory}.compareTo(quantity("{high}")) <= 0'
+    return text
+
+
+def device_matches(device: Mapping[str, Any], card: GPU) -> bool:
+    """Whether a device of a ResourceSlice is this card, as the claim's selector would say."""
+    attributes = device.get("attributes") or {}
+    found = (attributes.get("pciId") or attributes.get(f"{DRIVER}/pciId") or {}).get("string", "")
+    if str(found).removeprefix("0x").lower() not in card.pci_ids:
+        return False
+    capacity = device.get("capacity") or {}
+    entry = capacity.get("memory") or capacity.get(f"{DRIVER}/memory") or {}
+    try:
+        memory = parse_quantity(entry.get("value", 0))
+    except ValueError:
+        return True
+    share = card.usable_bytes * MEMORY_TOLERANCE_PERCENT // 100
+    return not memory or abs(int(memory) - card.usable_bytes) <= share
+
+
+def claim_template_spec(card: GPU, count: int, catalogue: Iterable[GPU]) -> dict[str, Any]:
+    """`spec` of a resource.k8s.io/v1 ResourceClaimTemplate for `count` whole cards."""
+    request = {
+        "name": CLAIM,
+        "exactly": {
+            "deviceClassName": DRIVER,
+            "allocationMode": "ExactCount",
+            "count": count,
+            "selectors": [{"cel": {"expression": selector_expression(card, catalogue)}}],
+        },
+    }
+    return {"spec": {"devices": {"requests": [request]}}}
