@@ -1,0 +1,141 @@
+"""The engine's HTTP API on localhost, as far as the supervisor needs it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_HOST = "127.0.0.1"
+_BODY_BYTES = 4 << 20
+_SAMPLE = re.compile(r"^(vllm:\w+)(?:\{[^}]*\})?\s+([0-9.eE+-]+)", re.MULTILINE)
+
+
+class EngineError(Exception):
+    """No good answer: `status` is the HTTP status (400 or more), 0 where there was none."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMetrics:
+    """From vLLM's /metrics (vllm/v1/metrics/loggers.py; the same names on V0)."""
+
+    running: int
+    waiting: int
+    tokens: int
+    requests: int
+
+
+class EngineClient:
+    """One connection per call. Thread-safe. Raises EngineError only."""
+
+    def __init__(self, port: int, environ: Mapping[str, str]) -> None:
+        self._port = port
+        self._headers = {"Content-Type": "application/json"}
+        if environ.get("VLLM_API_KEY"):  # /v1 asks for it, /health and /metrics do not
+            self._headers["Authorization"] = f"Bearer {environ['VLLM_API_KEY']}"
+
+    def health(self, timeout: float) -> int:
+        """The HTTP status of /health; 0 without an answer."""
+        try:
+            self._call("GET", "/health", None, timeout)
+        except EngineError as error:
+            return error.status
+        return 200
+
+    def metrics(self, timeout: float) -> EngineMetrics | None:
+        """None where the engine has no such metrics."""
+        try:
+            text = self._call("GET", "/metrics", None, timeout).decode("utf-8", "replace")
+        except EngineError:
+            return None
+        sums: dict[str, float] = {}
+        for name, value in _SAMPLE.findall(text):
+            try:
+                sums[name] = sums.get(name, 0.0) + float(value)
+            except ValueError:
+                continue
+        if "vllm:num_requests_running" not in sums:
+            return None
+        return EngineMetrics(
+            running=int(sums["vllm:num_requests_running"]),
+            waiting=int(sums.get("vllm:num_requests_waiting", 0)),
+            tokens=int(
+                sums.get("vllm:prompt_tokens_total", 0)
+                + sums.get("vllm:generation_tokens_total", 0)
+            ),
+            requests=int(sums.get("vllm:request_success_total", 0)),
+        )
+
+    def model(self, timeout: float) -> tuple[str, int]:
+        """Name and context length (0 if not told) of the first model that is served."""
+        raw = self._json(self._call("GET", "/v1/models", None, timeout))
+        models = raw.get("data")
+        if not isinstance(models, list) or not models or not isinstance(models[0], dict):
+            raise EngineError("/v1/models names no model", 404)
+        length = models[0].get("max_model_len")
+        return str(models[0].get("id", "")), length if isinstance(length, int) else 0
+
+    def complete(self, body: Mapping[str, Any], timeout: float) -> None:
+        """One completion, its answer thrown away; `timeout` bounds each read."""
+        self._call("POST", "/v1/completions", body, timeout)
+
+    def stream(self, body: Mapping[str, Any], timeout: float, on_token: Callable[[], bool]) -> int:
+        """A streamed completion; returns its tokens. Ends early when `on_token` says False."""
+        connection = http.client.HTTPConnection(_HOST, self._port, timeout=timeout)
+        try:
+            response = self._send(connection, "POST", "/v1/completions", {**body, "stream": True})
+            tokens = 0
+            while line := response.readline(_BODY_BYTES):
+                if not line.startswith(b"data:") or line.strip() == b"data: [DONE]":
+                    continue
+                if b'"choices"' not in line:
+                    raise EngineError(line[:200].decode("utf-8", "replace"), 500)
+                tokens += 1
+                if not on_token():
+                    break
+            return tokens
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(f"{type(error).__name__}: {error}") from None
+        finally:
+            connection.close()
+
+    def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float
+    ) -> bytes:
+        connection = http.client.HTTPConnection(_HOST, self._port, timeout=timeout)
+        try:
+            return self._send(connection, method, path, body).read(_BODY_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(f"{type(error).__name__}: {error}") from None
+        finally:
+            connection.close()
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+    ) -> http.client.HTTPResponse:
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, path, data, self._headers)
+        response = connection.getresponse()
+        if response.status >= 400:
+            text = response.read(2000).decode("utf-8", "replace")
+            raise EngineError(f"{path} answered {response.status}: {text[:200]}", response.status)
+        return response
+
+    @staticmethod
+    def _json(data: bytes) -> dict[str, Any]:
+        try:
+            raw = json.loads(data)
+        except ValueError as error:
+            raise EngineError(f"no JSON: {error}") from None
+        return raw if isinstance(raw, dict) else {}

@@ -1,0 +1,93 @@
+"""Asks the engine how it is, from a thread of its own: /health, /metrics, one-token completions.
+
+vLLM's /health stays 200 during a hang for minutes or for ever (vllm#46195, vllm#36960), so running
+requests without tokens lead to a completion that must be answered.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from .client import EngineClient, EngineError
+from .config import RuntimeConfig
+from .state import State
+from .watch import TokenFlow
+
+STARTING_SECONDS = 1.0  # between looks before the engine serves
+SERVING_SECONDS = 5.0
+ANSWER_SECONDS = 10.0  # /health under load
+PROBE_SECONDS = 60.0  # a single token, when nothing else moves
+
+
+class Poller(threading.Thread):
+    """Runs until `stop()`. Its findings are attributes that the main thread reads."""
+
+    def __init__(self, config: RuntimeConfig, client: EngineClient, state: State) -> None:
+        super().__init__(name="poller", daemon=True)
+        self.served = threading.Event()
+        self.suspicious = threading.Event()  # set it to have the engine proven alive at once
+        self.health = 0
+        self.unhealthy_since: float | None = None
+        self.failed = ""
+        self._config = config
+        self._client = client
+        self._state = state
+        self._ended = threading.Event()
+        self._model = ""
+        self._can_complete = True
+        self._flow = TokenFlow(config.hang_seconds, time.monotonic())
+        self._proven = time.monotonic()
+
+    def stop(self) -> None:
+        """End after the call in progress."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Look, think, wait; quicker before the engine serves."""
+        pace = min(SERVING_SECONDS, self._config.hang_seconds / 4)
+        while not self._ended.is_set():
+            self.look()
+            if self.served.is_set() and self.health == 200:
+                self._prove_if_needed()
+            self._ended.wait(pace if self.served.is_set() else min(pace, STARTING_SECONDS))
+
+    def look(self) -> None:
+        """One /health."""
+        self.health = self._client.health(min(ANSWER_SECONDS, self._config.hang_seconds))
+        self._state.healthy = self.health == 200
+        if self.health == 200:
+            self.unhealthy_since = None
+            self.served.set()
+        elif self.unhealthy_since is None:
+            self.unhealthy_since = time.monotonic()
+
+    def _prove_if_needed(self) -> None:
+        metrics = self._client.metrics(min(ANSWER_SECONDS, self._config.hang_seconds))
+        now = time.monotonic()
+        if metrics is not None:
+            self._state.requests = metrics.requests
+            needed = self._flow.stalled(now, metrics.tokens, metrics.running)
+        else:
+            needed = now - self._proven >= self._config.hang_seconds
+        if needed or self.suspicious.is_set():
+            # Without metrics a long queue cannot be told from a hang: allow it more time.
+            limit = PROBE_SECONDS if metrics is not None else self._config.hang_seconds
+            self._prove(min(limit, self._config.hang_seconds))
+            self.suspicious.clear()
+
+    def _prove(self, seconds: float) -> None:
+        """One token; a refusal (4xx) is an answer too, and then the engine cannot be asked so."""
+        self._proven = time.monotonic()
+        if not self._can_complete:
+            return
+        try:
+            if not self._model:
+                self._model, _ = self._client.model(seconds)
+            body = {"model": self._model, "prompt": [1], "max_tokens": 1, "temperature": 0}
+            self._client.complete(body, seconds)
+        except EngineError as error:
+            if 400 <= error.status < 500:
+                self._can_complete = False
+            elif not self._ended.is_set():
+                self.failed = f"a completion of one token failed: {error}"[:300]
