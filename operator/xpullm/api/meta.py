@@ -101,7 +101,7 @@ ByteCount = Annotated[int, int_range(0, 2**53)]
 SignedByteCount = Annotated[int, int_range(-(2**53), 2**53)]
 Count = Annotated[int, int_range(0, 2**31 - 1)]
 TokenCount = Annotated[int, int_range(0, 2**53)]
-LongCount = Annotated[int, int_range(-1, 2**63 - 1)]
+LongCount = Annotated[int, int_range(-1, 2**53)]
 Message = Annotated[str, Field(max_length=1024)]
 Word = Annotated[str, Field(max_length=63)]
 
@@ -123,7 +123,7 @@ class Condition(ApiModel):
     True."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
-    observed_generation: Annotated[int, int_range(0, 2**63 - 1)] | None = None
+    observed_generation: Annotated[int, int_range(0, 2**53)] | None = None
     """Generation of the spec that this was derived from."""
     last_transition_time: Timestamp
     """When `status` last changed."""

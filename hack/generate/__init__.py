@@ -1,0 +1,1 @@
+"""Generators of checked-in files: CRDs, the API reference, excerpts of Kubernetes' OpenAPI."""

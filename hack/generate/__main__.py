@@ -1,0 +1,51 @@
+"""``python -m hack.generate``: what is checked in but made from something else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from hack.generate import openapi
+from hack.generate.docs import api_reference
+
+from xpullm.api.crd import custom_resource_definitions, to_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+KUBERNETES_SCHEMA = ROOT / "operator/xpullm/api/kubernetes_schema/core-v1.json"
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file with its content, from the API's models."""
+    crds = custom_resource_definitions()
+    files = {ROOT / "crds" / f"{crd['metadata']['name']}.yaml": to_yaml(crd) for crd in crds}
+    return files | {ROOT / "docs" / "api.md": api_reference(crds)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m hack.generate", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    crds = commands.add_parser("crds", help="write crds/ and docs/api.md")
+    crds.add_argument("--check", action="store_true", help="write nothing; fail if not current")
+    kubernetes = commands.add_parser("kubernetes", help="renew the embedded Kubernetes types")
+    kubernetes.add_argument("swagger", type=Path, help="api/openapi-spec/swagger.json")
+    kubernetes.add_argument("version", help="the Kubernetes version it is of, as v1.36.3")
+    arguments = parser.parse_args()
+    if arguments.command == "kubernetes":
+        openapi.write(arguments.swagger, KUBERNETES_SCHEMA, arguments.version)
+        return 0
+    stale = [path for path, text in generated().items() if _read(path) != text]
+    for path in stale:
+        print(f"{'stale' if arguments.check else 'wrote'} {path.relative_to(ROOT)}")
+        if not arguments.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(generated()[path], encoding="utf-8")
+    return 1 if stale and arguments.check else 0
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
