@@ -13,7 +13,7 @@ from xpullm.api.meta import (
 )
 from xpullm.api.model import Model, ModelCache, ModelFacts, ModelSource
 from xpullm.api.parse import (
-    InvalidManifest,
+    ManifestError,
     Problem,
     parse,
     parse_tuning_record,
@@ -55,11 +55,11 @@ __all__ = [
     "HealingStatus",
     "HealingStep",
     "HostResources",
-    "InvalidManifest",
     "LLMDeployment",
     "LLMDeploymentSpec",
     "LLMDeploymentStatus",
     "LedgerStatus",
+    "ManifestError",
     "MeasuredStatus",
     "Model",
     "ModelCache",

@@ -34,7 +34,7 @@ class Problem:
         return f"{self.path or 'manifest'}{value}: {self.message}"
 
 
-class InvalidManifest(Exception):  # noqa: N818 - named for what it says, not for being an error
+class ManifestError(Exception):
     """The manifest breaks rules of the API; `problems` has them all."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
@@ -43,7 +43,7 @@ class InvalidManifest(Exception):  # noqa: N818 - named for what it says, not fo
 
 
 def parse(manifest: Mapping[str, Any], *, check: bool = True) -> LLMDeployment:
-    """Read an LLMDeployment. Raises InvalidManifest.
+    """Read an LLMDeployment. Raises ManifestError.
 
     `check=False` skips the rules that the API server has already enforced on a stored object.
     """
@@ -51,28 +51,28 @@ def parse(manifest: Mapping[str, Any], *, check: bool = True) -> LLMDeployment:
 
 
 def parse_tuning_record(manifest: Mapping[str, Any], *, check: bool = True) -> TuningRecord:
-    """Read a TuningRecord. Raises InvalidManifest."""
+    """Read a TuningRecord. Raises ManifestError."""
     return _parse(TuningRecord, manifest, check)
 
 
 def _parse(kind: type[_Resource], manifest: Mapping[str, Any], check: bool) -> _Resource:
     if not isinstance(manifest, Mapping):
-        raise InvalidManifest((Problem("", show(manifest), "must be a mapping"),))
+        raise ManifestError((Problem("", show(manifest), "must be a mapping"),))
     wrong = [
         Problem(field, show(manifest.get(field)), f"must be {want}")
         for field, want in (("apiVersion", API_VERSION), ("kind", kind.__name__))
         if manifest.get(field) != want
     ]
     if wrong:
-        raise InvalidManifest(tuple(wrong))
+        raise ManifestError(tuple(wrong))
     try:
         resource = _read(kind, dict(manifest))
     except ValidationError as error:
-        raise InvalidManifest(tuple(_pydantic_problems(error))) from None
+        raise ManifestError(tuple(_pydantic_problems(error))) from None
     if check:
         problems = tuple(_nulls(manifest.get("spec"), "spec")) + tuple(violations(resource))
         if problems:
-            raise InvalidManifest(problems)
+            raise ManifestError(problems)
     return resource
 
 
