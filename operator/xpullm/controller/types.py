@@ -38,8 +38,10 @@ class Snapshot:
     deployment: Object | None = None
     service: Object | None = None
     claim: Object | None = None  # PersistentVolumeClaim that we own
-    claim_template: Object | None = None  # ResourceClaimTemplate that we own
+    claim_template: Object | None = None  # ResourceClaimTemplate that the Deployment uses
+    claim_templates: tuple[Object, ...] = ()  # all that we own: those no longer used too
     facts: Object | None = None  # ConfigMap <name>-model-facts
+    jobs: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
     events: tuple[Object, ...] = ()
     nodes: tuple[Object, ...] = ()
@@ -51,7 +53,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class EventSpec:
-    """A Kubernetes Event. `discriminator` makes its name deterministic (plan hash or failure id)."""
+    """A Kubernetes Event. `discriminator` makes its name deterministic: plan hash or failure id."""
 
     type: str  # Normal | Warning
     reason: str

@@ -1,0 +1,212 @@
+"""Make the cluster as decided. What is equal is not written; every write is safe to repeat.
+
+Order: Events, objects, deletions, tuning records; status follows in `report`. A crash between any
+two loses nothing: the next pass sees what was written and goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from xpullm.controller.canonical import APPLIED_HASH, applied_hash, holds, with_hash
+from xpullm.controller.errors import AlreadyExistsError, ConflictError, NotFoundError, RejectedError
+from xpullm.controller.events import event
+from xpullm.controller.kinds import (
+    DEPLOYMENT,
+    IMMUTABLE,
+    LLMDEPLOYMENT,
+    OWNER_LABEL,
+    TUNING_RECORD,
+    Kind,
+    kind_of,
+)
+from xpullm.controller.observe import controller_uid
+from xpullm.controller.routes import concerned
+from xpullm.controller.store import Store
+from xpullm.controller.types import Decision, Key, Object
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED_EVENTS = 10_000
+
+
+class WriteApi(Protocol):
+    """What is needed of the API server."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any]: ...
+
+    async def create(self, obj: Object) -> dict[str, Any]: ...
+
+    async def apply(self, obj: Object, subresource: str = "") -> dict[str, Any]: ...
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None: ...
+
+
+class NotOursError(RejectedError):
+    """An object with a child's name belongs to somebody else; it is left alone."""
+
+
+class Applier:
+    """Writes decisions. ``touched`` is told which keys an answer concerns."""
+
+    def __init__(
+        self, api: WriteApi, store: Store, *, instance: str, touched: Callable[[Key], None]
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._instance = instance
+        self._touched = touched
+        self._told: OrderedDict[str, None] = OrderedDict()
+
+    async def apply(self, llmd: Object, decision: Decision, now: float) -> None:
+        """Write everything but status.
+
+        Raises:
+            ConflictError: decided on an old state; the store has the new one.
+            NotOursError: a child's name is taken.
+            ApiError: as the API server says.
+        """
+        for spec in decision.events:
+            await self._tell(event(spec, llmd, self._instance, now))
+        for obj in decision.apply:
+            await self._apply(obj, llmd)
+        for api_version, kind_name, name, uid in decision.delete:
+            kind = kind_of({"apiVersion": api_version, "kind": kind_name})
+            await self._delete(kind, llmd["metadata"]["namespace"], name, uid)
+        for record in decision.records:
+            await self._record(record)
+
+    async def _tell(self, obj: Object) -> None:
+        name = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+        if name in self._told:
+            return
+        try:
+            await self._api.create(obj)
+        except AlreadyExistsError:
+            pass
+        except RejectedError as error:  # a quota on Events must not stop the work
+            log.warning("the Event %s was refused: %s", name, error)
+        self._told[name] = None
+        while len(self._told) > _REMEMBERED_EVENTS:
+            self._told.popitem(last=False)
+
+    async def _apply(self, wanted: Object, llmd: Object) -> None:
+        kind = kind_of(wanted)
+        metadata = wanted["metadata"]
+        live = self._store.get(kind, metadata["namespace"], metadata["name"])
+        if live is None:
+            live = await self._look(kind, metadata["namespace"], metadata["name"])
+        if live is not None:
+            _check_owner(kind, live, llmd)
+            if kind in IMMUTABLE or unchanged(wanted, live):
+                return
+        manifest = with_hash(wanted)
+        if live is not None:
+            # Whoever decided on an old state must not win: neither a former leader nor we.
+            guard = "resourceVersion" if kind is DEPLOYMENT else "uid"
+            manifest["metadata"][guard] = live["metadata"][guard]
+        await self._write(kind, manifest)
+
+    async def _record(self, wanted: Object) -> None:
+        metadata = wanted["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        live = self._store.get(TUNING_RECORD, namespace, name)
+        if live is not None and live.get("status") == wanted.get("status"):
+            return
+        if live is None:
+            live = await self._look(TUNING_RECORD, namespace, name)
+        if live is None:
+            bare = {k: v for k, v in wanted.items() if k != "status"}
+            live = await self._write(TUNING_RECORD, bare)
+        await self._write_status(live, wanted.get("status"))
+
+    async def _write_status(self, live: Object, status: Any) -> dict[str, Any]:
+        return await self._write(kind_of(live), status_manifest(live, status), "status")
+
+    async def write_status(self, live: Object, status: Object) -> None:
+        """Write the status of ``live``; refused if ``live`` is not the newest version."""
+        await self._write_status(live, status)
+
+    async def _write(self, kind: Kind, manifest: Object, subresource: str = "") -> dict[str, Any]:
+        try:
+            stored = await self._api.apply(manifest, subresource)
+        except ConflictError:
+            metadata = manifest["metadata"]
+            await self._look(kind, metadata["namespace"], metadata["name"])
+            raise
+        self._overlay(kind, stored)
+        return stored
+
+    async def _delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        live = self._store.get(kind, namespace, name)
+        if live is not None and live["metadata"].get("deletionTimestamp"):
+            return
+        try:
+            await self._api.delete(kind, namespace, name, uid)
+        except NotFoundError:
+            return
+
+    async def _look(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        """Ask the API server: the store holds only what carries our label, and may be late."""
+        try:
+            found = await self._api.get(kind, namespace, name)
+        except NotFoundError:
+            return None
+        self._overlay(kind, found)
+        return found
+
+    def _overlay(self, kind: Kind, obj: Object) -> None:
+        """Read our own writes: the next pass must not decide on what was before them."""
+        change = self._store.put(kind, obj)
+        if change is not None and kind is not LLMDEPLOYMENT:  # our own status is no news to us
+            for key in concerned(self._store, change):
+                self._touched(key)
+
+
+def unchanged(wanted: Object, live: Object) -> bool:
+    """Whether ``live`` is what was last applied, and that is ``wanted``."""
+    annotations = live["metadata"].get("annotations", {})
+    return annotations.get(APPLIED_HASH) == applied_hash(wanted) and holds(wanted, live)
+
+
+def status_manifest(live: Object, status: Any) -> dict[str, Any]:
+    """What is applied to the status subresource; refused if ``live`` is not the newest."""
+    metadata = live["metadata"]
+    return {
+        "apiVersion": live["apiVersion"],
+        "kind": live["kind"],
+        "metadata": {
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "status": status,
+    }
+
+
+def _check_owner(kind: Kind, live: Object, llmd: Object) -> None:
+    metadata = live["metadata"]
+    owner = controller_uid(live)
+    what = f"{kind.kind} {metadata['namespace']}/{metadata['name']}"
+    former = any(
+        reference.get("controller")
+        and reference.get("kind") == LLMDEPLOYMENT.kind
+        and reference.get("name") == llmd["metadata"]["name"]
+        and reference.get("uid") != llmd["metadata"]["uid"]
+        for reference in metadata.get("ownerReferences", ())
+    )
+    if former or (owner == llmd["metadata"]["uid"] and metadata.get("deletionTimestamp")):
+        raise ConflictError(409, "Terminating", f"{what} is being deleted")
+    if owner == llmd["metadata"]["uid"]:
+        return
+    if owner is None and metadata.get("labels", {}).get(OWNER_LABEL) == llmd["metadata"]["name"]:
+        return  # an orphan of ours: taken back
+    raise NotOursError(
+        409,
+        "NotOurs",
+        f"{what} exists and is not controlled by this LLMDeployment; "
+        "rename one of the two, or delete the other",
+    )

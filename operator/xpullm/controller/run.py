@@ -1,0 +1,231 @@
+"""Wiring: one process that waits for the Lease, fills its store, works, and goes cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import kopf
+from kubernetes.aio.client.configuration import Configuration
+
+from xpullm.controller import watches
+from xpullm.controller.apply import Applier
+from xpullm.controller.client import Api
+from xpullm.controller.connection import kopf_login, load_configuration, new_client
+from xpullm.controller.errors import NotFoundError
+from xpullm.controller.fleet import FleetView
+from xpullm.controller.health import Health
+from xpullm.controller.kinds import CLAIM_TEMPLATE, DEVICE_CLASS, LLMDEPLOYMENT
+from xpullm.controller.lease import LeadershipLostError, Lease
+from xpullm.controller.metrics import Metrics
+from xpullm.controller.reconciler import Decide, Reconciler
+from xpullm.controller.resync import Resync, UnservableError, not_served
+from xpullm.controller.server import Servers, metrics_page, probes
+from xpullm.controller.settings import Settings, identity, lease_namespace
+from xpullm.controller.store import Store
+from xpullm.controller.types import Capabilities, Key
+from xpullm.controller.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 10.0  # for passes under way at SIGTERM; kubelet's default grace is 30 s
+_IMAGE_VOLUMES_SINCE = (1, 35)  # image volumes on by default (KEP-4639)
+
+
+class Operator:
+    """All parts of one process. ``run`` once."""
+
+    def __init__(self, settings: Settings, configuration: Configuration, decide: Decide) -> None:
+        self._settings = settings
+        self._configuration = configuration
+        self._stop = asyncio.Event()
+        self.metrics = Metrics()
+        self.store = Store()
+        self.queue: WorkQueue[Key] = WorkQueue(asyncio.get_running_loop())
+        self.api = Api(new_client(configuration), self.metrics.request)
+        self.servers = Servers()
+        self.resync = Resync(
+            self.api,
+            self.store,
+            self._touched,
+            self.metrics,
+            namespaces=settings.namespaces,
+            period_seconds=settings.resync_seconds,
+        )
+        self.health = Health(queue=self.queue, period_seconds=settings.resync_seconds)
+        self._fleet = FleetView(self.store)
+        self._version = (0, 0)
+        self._applier = Applier(
+            self.api, self.store, instance=identity(settings), touched=self._touched
+        )
+        self._reconciler = Reconciler(
+            decide,
+            store=self.store,
+            queue=self.queue,
+            applier=self._applier,
+            fleet=self._fleet,
+            metrics=self.metrics,
+            capabilities=self._capabilities,
+        )
+
+    def stop(self) -> None:
+        """End cleanly: finish the passes under way, release the Lease."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until ``stop``.
+
+        Raises:
+            UnservableError: CRDs or rights are missing.
+            LeadershipLostError: end the process at once.
+            ApiError, OSError: the API server or a port cannot be had.
+        """
+        self._handle_signals()
+        lease = self._lease()
+        try:
+            await self._serve()
+            await self._check_server()
+            if lease is not None and not await self._unless_stopped(lease.acquire()):
+                return
+            self.health.standby = False
+            self.metrics.leader.set(1)
+            await self._lead(lease)
+        finally:
+            if lease is not None:
+                await lease.release()
+            await self.servers.stop()
+            await self.api.close()
+
+    async def _lead(self, lease: Lease | None) -> None:
+        background = [asyncio.create_task(lease.hold(), name="lease")] if lease else []
+        if not await self._unless_stopped(self._prime(), *background):
+            return
+        workers = [
+            asyncio.create_task(self._reconciler.work(), name=f"worker {i}")
+            for i in range(self._settings.workers)
+        ]
+        background.append(asyncio.create_task(self.resync.run(), name="resync"))
+        watching_ends = asyncio.Event()
+        watching = asyncio.create_task(self._watch(watching_ends), name="watches")
+        stopped = asyncio.create_task(self._stop.wait(), name="stop")
+        ended, _ = await asyncio.wait(
+            {stopped, watching, *workers, *background}, return_when=asyncio.FIRST_COMPLETED
+        )
+        failure = next((t for t in ended if t is not stopped), None)
+        lost = failure is not None and isinstance(failure.exception(), LeadershipLostError)
+        self.queue.shut_down()
+        if not lost:
+            await asyncio.wait(workers, timeout=_DRAIN_SECONDS)
+        for task in (*workers, *background):
+            task.cancel()
+        await asyncio.gather(*workers, *background, return_exceptions=True)
+        if lease is not None and not lost:
+            await lease.release()
+        self.metrics.leader.set(0)
+        await self.servers.stop()  # open connections are tasks that kopf would wait for
+        watching_ends.set()
+        await asyncio.gather(watching, return_exceptions=True)
+        if failure is not None:
+            failure.result()
+            raise RuntimeError(f"the task {failure.get_name()!r} ended by itself")
+
+    async def _prime(self) -> None:
+        self.health.resync = self.resync
+        await self.resync.prime()
+        self.health.primed = True
+        count = len(self.store.all(LLMDEPLOYMENT))
+        log.info("serving %d LLMDeployments in %s", count, self._where())
+
+    async def _watch(self, ends: asyncio.Event) -> None:
+        feed = watches.Feed(self.store, self._touched, self.resync, self.metrics)
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=watches.registry(
+                self.resync.served, feed, lambda: kopf_login(self._configuration)
+            ),
+            settings=watches.settings(self.resync.served),
+            standalone=True,
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
+            stop_flag=ends,
+        )
+        self._handle_signals()  # kopf has put its own in place
+        await kopf.run_tasks(tasks, ignored=ours)
+
+    def _touched(self, key: Key) -> None:
+        self._fleet.touch(key)
+        self.queue.add(key)
+
+    async def _serve(self) -> None:
+        s = self._settings
+        await self.servers.start(probes(self.health), s.probe_address, s.probe_port)
+        page = metrics_page(self.metrics, self._refresh)
+        await self.servers.start(page, s.probe_address, s.metrics_port)
+
+    async def _check_server(self) -> None:
+        found = await self.api.read("/version")
+        major, minor = (
+            int(re.match(r"\d*", str(found.get(k, "")))[0] or 0)  # type: ignore[index]
+            for k in ("major", "minor")
+        )
+        self._version = (major, minor)
+        try:
+            await self.api.read(f"/apis/{LLMDEPLOYMENT.api_version}")
+        except NotFoundError as error:
+            raise UnservableError(not_served(LLMDEPLOYMENT)) from error
+
+    def _capabilities(self) -> Capabilities:
+        return Capabilities(
+            version=self._version,
+            dra=CLAIM_TEMPLATE in self.resync.served,
+            image_volumes=self._version >= _IMAGE_VOLUMES_SINCE,
+            device_classes=frozenset(
+                obj["metadata"]["name"] for obj in self.store.all(DEVICE_CLASS)
+            ),
+        )
+
+    def _lease(self) -> Lease | None:
+        if not self._settings.leader_elect:
+            return None
+        return Lease(
+            self.api,
+            namespace=lease_namespace(self._settings),
+            name=self._settings.lease_name,
+            identity=identity(self._settings),
+        )
+
+    async def _unless_stopped(
+        self, work: Coroutine[Any, Any, None], *others: asyncio.Task[None]
+    ) -> bool:
+        """Whether ``work`` was done; False if a stop came first. Errors of any are raised."""
+        working = asyncio.create_task(work)
+        stopped = asyncio.create_task(self._stop.wait())
+        everything: set[asyncio.Task[Any]] = {working, stopped, *others}
+        ended, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        for task in {working, stopped} - ended:
+            task.cancel()
+        for task in ended - {stopped}:
+            task.result()
+        return working in ended
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+
+    def _refresh(self) -> None:
+        self.metrics.queue_depth.set(len(self.queue))
+        self.metrics.queue_oldest.set(self.queue.oldest_age_seconds())
+
+    def _where(self) -> str:
+        return ", ".join(self._settings.namespaces) or "all namespaces"
+
+
+async def run(settings: Settings, decide: Decide) -> None:
+    """Run the operator until SIGTERM or SIGINT; raises what ``Operator.run`` raises."""
+    configuration = await load_configuration(settings.kubeconfig, settings.context)
+    await Operator(settings, configuration, decide).run()
