@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from hack.generate import openapi
+from hack.generate.chart import crd_template
 from hack.generate.docs import api_reference
 
 from xpullm.api.crd import custom_resource_definitions, to_yaml
@@ -18,15 +19,18 @@ KUBERNETES_SCHEMA = ROOT / "operator/xpullm/api/kubernetes_schema/core-v1.json"
 def generated() -> dict[Path, str]:
     """Every generated file with its content, from the API's models."""
     crds = custom_resource_definitions()
-    files = {ROOT / "crds" / f"{crd['metadata']['name']}.yaml": to_yaml(crd) for crd in crds}
-    return files | {ROOT / "docs" / "api.md": api_reference(crds)}
+    files = {ROOT / "docs" / "api.md": api_reference(crds)}
+    for crd in crds:
+        name, text = crd["metadata"]["name"], to_yaml(crd)
+        files[ROOT / "crds" / f"{name}.yaml"] = text
+        files[ROOT / "charts/xpullm/templates/crds" / f"{name}.yaml"] = crd_template(text)
+    return files
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.generate", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    crds = commands.add_parser("crds", help="write crds/ and docs/api.md")
-    crds.add_argument("--check", action="store_true", help="write nothing; fail if not current")
+    commands = parser.add_subparsers(dest="command")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if not current")
     kubernetes = commands.add_parser("kubernetes", help="renew the embedded Kubernetes types")
     kubernetes.add_argument("swagger", type=Path, help="api/openapi-spec/swagger.json")
     kubernetes.add_argument("version", help="the Kubernetes version it is of, as v1.36.3")
