@@ -13,7 +13,7 @@ Schema = dict[str, Any]
 HEAD = """\
 # API reference
 
-Made from the API's models by `python -m hack.generate crds`; do not edit.
+Made from the API's models by `make generate`; do not edit.
 
 Group `xpullm.io`, version `v1alpha1`. A field without "required" is optional. Defaults shown here
 are set by the API server; what the planner chooses for absent fields is recorded in
