@@ -1,0 +1,46 @@
+"""Rows in, rows out: what `xpullm diagnose --batch` reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .classify import classify
+from .signatures import causes
+from .types import Diagnosis, Evidence
+
+
+def diagnose_row(row: Any) -> dict[str, Any]:
+    """Diagnose {"id", "log", "exit_code", "pod"}.
+
+    Returns {"id", "cause", "phase", "helps", "first_move", "evidence"}. Anything may be missing or of the wrong type; the answer is then `unknown`, never an error.
+    """
+    raw: Mapping[str, Any] = row if isinstance(row, Mapping) else {}
+    log, code, pod = raw.get("log"), raw.get("exit_code"), raw.get("pod")
+    if isinstance(log, list):
+        log = "\n".join(line for line in log if isinstance(line, str))
+    found = classify(
+        Evidence(
+            log=log if isinstance(log, str) else "",
+            exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
+            pod=pod if isinstance(pod, Mapping) else None,
+        )
+    )
+    return {
+        "id": raw.get("id"),
+        "cause": found.cause,
+        "phase": found.phase,
+        "helps": found.helps,
+        "first_move": first_move(found, raw.get("engine")),
+        "evidence": list(found.evidence),
+    }
+
+
+def first_move(found: Diagnosis, engine: Any = None) -> str:
+    """The first remedy for a cause on an engine's generation. Healing owns the whole ladder."""
+    moves = causes()[found.cause]["first_move"]
+    old = isinstance(engine, str) and any(word in engine.lower() for word in ("v0", "ipex"))
+    move: str = moves.get("v0") if old and "v0" in moves else moves["default"]
+    if "warmup_sequences" in found.figures:
+        move = moves.get("sampler", move)
+    return move

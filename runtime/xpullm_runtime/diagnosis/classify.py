@@ -1,0 +1,242 @@
+"""Evidence in, diagnosis out: pod status first, then the supervisor's report, then the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xpullm_runtime import report as reports
+
+from . import pod as pods
+from .decide import root, trusted
+from .figures import LITERALS, collect, consistent
+from .phases import Course, course, device_oom, phase_at, public
+from .scan import Log, without_digits
+from .signatures import Hit, causes, hits
+from .types import HELPS, PHASES, Diagnosis, Evidence
+
+EVIDENCE_LINES = 6
+EVIDENCE_CHARS = 300
+_FIGURE_LITERALS = tuple(without_digits(text) for text in LITERALS)
+_EXIT_CODES = {132: "unsupported_device", 134: "abort", 135: "shm_exhausted", 139: "segfault"}
+_OOM_PREFIX = "device_oom"
+
+
+def classify(evidence: Evidence) -> Diagnosis:
+    """Name the cause of a failure. Never raises on what a log, a pod or a report may hold."""
+    facts = pods.read(evidence.pod, evidence.container)
+    if facts.cause:
+        return _diagnosis(facts.cause, facts.phase, [facts.evidence], actionable=True)
+    if evidence.host_oom_kills and not evidence.alive:
+        text = f"cgroup oom_kill {evidence.host_oom_kills}"
+        return _diagnosis("host_oom", "unknown", [text, facts.evidence], actionable=True)
+    killed, why = pods.killed_by(evidence.events)
+    if killed in ("evicted", "host_oom"):
+        return _diagnosis(killed, "unknown", [why], actionable=True)
+    told = _report(evidence, facts)
+    was_ready = evidence.was_ready or (told.was_ready if told else None)
+    if told and (found := _from_report(told, facts)):
+        return found
+    if killed and (found := _from_probe(killed, why, facts, bool(was_ready))):
+        return found
+    return _from_log(evidence, facts, was_ready)
+
+
+def _report(evidence: Evidence, facts: pods.PodFacts) -> reports.Report | None:
+    if isinstance(evidence.report, Mapping):
+        fields = {key: value for key, value in evidence.report.items() if isinstance(key, str)}
+        return reports.decode(_dump(fields | {"schema": reports.SCHEMA}))
+    return reports.decode(facts.message)
+
+
+def _dump(raw: Mapping[str, Any]) -> str:
+    return json.dumps(raw, default=str)
+
+
+def _from_report(told: reports.Report, facts: pods.PodFacts) -> Diagnosis | None:
+    """The supervisor saw the whole run by the same rules; its word counts once the run ended."""
+    ended = told.ended or facts.terminated
+    if told.oom_kills > 0 and ended:
+        text = f"cgroup oom_kill {told.oom_kills}"
+        return _with_report(
+            _diagnosis("host_oom", told.phase, [text, *told.evidence], actionable=True), told
+        )
+    if told.cause not in causes() or told.cause == "unknown":
+        return None
+    found = _diagnosis(
+        told.cause, told.phase, list(told.evidence), told.figures,
+        actionable=told.actionable and ended,
+    )  # fmt: skip
+    if told.helps in HELPS:
+        found = replace(found, helps=told.helps)
+    return _with_report(found, told)
+
+
+def _with_report(found: Diagnosis, told: reports.Report) -> Diagnosis:
+    figures = dict(told.figures) | dict(found.figures)
+    if told.host_limit_bytes > 0:
+        figures["memory_limit_bytes"] = told.host_limit_bytes
+    if told.host_peak_bytes > 0:
+        figures["host_peak_bytes"] = told.host_peak_bytes
+    return replace(found, figures=figures)
+
+
+def _from_probe(killed: str, why: str, facts: pods.PodFacts, was_ready: bool) -> Diagnosis | None:
+    """A probe's kill explains only a kill: 137 or 143, or an end not yet reported."""
+    if facts.exit_code not in (None, 137, 143):
+        return None
+    if killed == "probe-liveness" and (was_ready or facts.ready):
+        return _diagnosis("engine_hang", "runtime", [why, facts.evidence], actionable=True)
+    return _diagnosis("startup_killed", "startup", [why, facts.evidence], actionable=True)
+
+
+def _from_log(evidence: Evidence, facts: pods.PodFacts, was_ready: bool | None) -> Diagnosis:
+    text = evidence.log if isinstance(evidence.log, str) else ""
+    if not text and not facts.message.startswith("{"):
+        text = facts.message  # FallbackToLogsOnError: the kubelet's copy of the last lines
+    code = facts.exit_code if facts.exit_code is not None else _code(evidence.exit_code)
+    log = Log(text)
+    way = course(log)
+    hit = root(hits(log), way)
+    dead = not evidence.alive and (facts.terminated or code is not None)
+    if facts.running and not facts.terminated:
+        dead = False
+    wrapped = hit is not None and hit.signature.rank >= 4
+    if (hit is None or wrapped) and (found := _from_exit(code, facts, log, way, wrapped)):
+        return found
+    if hit is None:
+        return _unknown(log, way, was_ready)
+    return _from_hit(hit, log, way, was_ready, dead, code)
+
+
+def _code(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _from_hit(
+    hit: Hit, log: Log, way: Course, was_ready: bool | None, dead: bool, code: int | None
+) -> Diagnosis:
+    index, signature = hit.line.index, hit.signature
+    figures = _figures(log, hit)
+    cause, phase = signature.cause, signature.phase
+    if cause == _OOM_PREFIX:
+        around = " ".join(log.lines[index : index + 3])
+        cause, phase = device_oom(way, index, figures, around, was_ready)
+    elif not phase:
+        phase = public(phase_at(way, index, was_ready))
+    cause, phase = _refine(cause, phase, hit, way, bool(was_ready))
+    actionable = dead and _may_act(cause, hit, log, way, figures, code)
+    found = _diagnosis(cause, phase, _evidence(hit, log), figures, actionable)
+    if signature.self_correctable:
+        found = replace(found, helps="arguments")
+    return found
+
+
+def _may_act(
+    cause: str, hit: Hit, log: Log, way: Course, figures: Mapping[str, int], code: int | None
+) -> bool:
+    """A log line changes arguments only when trusted; an out-of-memory needs one more witness."""
+    if causes()[cause]["helps"] != "arguments" and not hit.signature.self_correctable:
+        return not hit.weak
+    if not trusted(hit, log, way):
+        return False
+    if cause.startswith(_OOM_PREFIX):
+        return code not in (None, 0) or consistent(figures)
+    return True
+
+
+def _refine(cause: str, phase: str, hit: Hit, way: Course, was_ready: bool) -> tuple[str, str]:
+    """Where two signatures say the same words, the course decides between the causes."""
+    if cause == "startup_killed" and (was_ready or way.ready(hit.line.index)):
+        return (
+            ("engine_hang", "runtime") if hit.signature.where == "k8s" else ("sigterm", "shutdown")
+        )
+    if cause == "sigterm":
+        before = not (was_ready or way.ready(hit.line.index))
+        phase = "shutdown"
+        if before and way.marker(hit.line.index) not in ("", "starting"):
+            return "startup_killed", "startup"
+    return cause, phase
+
+
+def _figures(log: Log, hit: Hit) -> dict[str, int]:
+    """Start-up figures of the whole log, then those of the deciding record, which win."""
+    lines = [log.lines[index] for index in log.find(_FIGURE_LITERALS)]
+    out = collect(lines)
+    index = hit.line.index
+    record = " ".join(log.lines[index : index + 3])
+    if hit.signature.id.startswith(("stable-empty", "outofmemory-class")):
+        record = " ".join(log.lines[max(0, index - 40) : index + 1])
+    for name in ("tried_bytes", "free_bytes", "total_bytes", "allocated_bytes", "reserved_bytes"):
+        if hit.signature.cause.startswith((_OOM_PREFIX, "device_memory")):
+            out.pop(name, None)
+    return out | collect([record])
+
+
+def _from_exit(
+    code: int | None, facts: pods.PodFacts, log: Log, way: Course, wrapped: bool
+) -> Diagnosis | None:
+    """What the exit code tells where the log does not."""
+    if code is None:
+        return None
+    label = facts.evidence or f"exit code {code}"
+    last = _last_lines(log, 2)
+    end = len(log.lines)
+    if code in _EXIT_CODES:
+        return _diagnosis(_EXIT_CODES[code], public(phase_at(way, end)), [label, *last])
+    if code in (126, 127, 128) and not wrapped:
+        return _diagnosis("bad_pod_spec", "starting", [label, *last], actionable=facts.terminated)
+    if code == 143 and not wrapped:
+        if facts.deleted or way.ready(end):
+            return _diagnosis("sigterm", "shutdown", [label, *last])
+        return _diagnosis("startup_killed", "startup", [label, *last])
+    loading = way.marker(end) == "weights" and not wrapped
+    if code == 137 and loading and not facts.terminated:
+        # The log stops in mid-load and nothing says who killed it: host memory, most often.
+        return _diagnosis("host_oom", "weights", [label, *last])
+    return None
+
+
+def _unknown(log: Log, way: Course, was_ready: bool | None) -> Diagnosis:
+    end = len(log.lines)
+    return _diagnosis("unknown", public(phase_at(way, end, was_ready)), _last_lines(log, 4))
+
+
+def _last_lines(log: Log, count: int) -> list[str]:
+    return [line for line in log.lines[-40:] if line.strip()][-count:]
+
+
+def _evidence(hit: Hit, log: Log) -> list[str]:
+    lines = [log.lines[hit.line.index]]
+    following = log.lines[hit.line.index + 1 : hit.line.index + 2]
+    if following and hit.signature.id == "neo-abort":
+        lines += following
+    return lines
+
+
+def _diagnosis(
+    cause: str,
+    phase: str,
+    evidence: Sequence[str],
+    figures: Mapping[str, int] | None = None,
+    actionable: bool = False,
+) -> Diagnosis:
+    known = causes()[cause]
+    lines = tuple(_printable(line)[:EVIDENCE_CHARS] for line in evidence if line)[:EVIDENCE_LINES]
+    return Diagnosis(
+        cause=cause,
+        phase=phase if phase in PHASES else "unknown",
+        helps=known["helps"],
+        evidence=lines,
+        figures=dict(figures or {}),
+        actionable=actionable,
+        summary=f"{known['title']}: {lines[0]}" if lines else known["title"],
+    )
+
+
+def _printable(line: str) -> str:
+    """A log is hostile input: no control characters reach a terminal, an Event or a status."""
+    text = line[: EVIDENCE_CHARS * 4].strip()
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -1,0 +1,87 @@
+"""From the hits of a log to the one that is the cause: root causes before their follow-ons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .phases import Course
+from .scan import Log
+from .signatures import Hit
+
+_TRACEBACK = 80  # lines within which hits belong to one failure
+_FOLLOW_ON_CCL = ("Broken pipe", "pmi", "kvs", "Connection reset", "ccl::v1::exception")
+_LAST_WINDOW = 600  # lines: API server and engine core print tracebacks for each open request
+
+
+def root(found: Sequence[Hit], course: Course) -> Hit | None:
+    """Choose the cause among the hits (in the order of the log)."""
+    alive = [hit for hit in found if not course.survived(hit.line.index)]
+    if any(not hit.weak for hit in alive):
+        alive = [hit for hit in alive if not hit.weak or hit.signature.where == "frame"]
+    hard = [hit for hit in alive if not hit.signature.soft]
+    if hard and not all(hit.signature.rank >= 2 for hit in hard):
+        alive = hard
+    for rank in (0, 1, 2, 3, 4):
+        group = [hit for hit in alive if hit.signature.rank == rank]
+        if rank == 1:
+            group = _without_follow_ons(group, alive)
+        if rank == 0:
+            group = [hit for hit in group if not _failed_before(hit, alive)]
+        if group:
+            return _first(group)
+    return None
+
+
+def _first(group: Sequence[Hit]) -> Hit:
+    """The earliest; within its traceback the most specific; at once, the lowest process."""
+    earliest = group[0]
+    near = [hit for hit in group if hit.line.index - earliest.line.index <= _TRACEBACK]
+    same_line = [hit for hit in near if hit.line.index == earliest.line.index]
+    best = min(same_line, key=lambda hit: hit.signature.order)
+    if best.signature.phase == "starting":
+        starting = [hit for hit in near if hit.signature.phase == "starting"]
+        best = min(starting, key=lambda hit: (hit.signature.order, hit.line.index))
+    if best.line.process == 2:
+        lower = [hit for hit in near if hit.line.process < 2 and hit.line.tag]
+        best = lower[0] if lower else best
+    return best
+
+
+def _without_follow_ons(group: list[Hit], alive: Sequence[Hit]) -> list[Hit]:
+    died = [hit.line.index for hit in alive if hit.signature.cause == "worker_died"]
+    return [
+        hit
+        for hit in group
+        if not (
+            hit.signature.cause == "ccl_error" and any(index < hit.line.index for index in died)
+        )
+    ]
+
+
+def _failed_before(stop: Hit, alive: Sequence[Hit]) -> bool:
+    """A root cause before SIGTERM is what led to it; after it, it is shutdown noise."""
+    return any(
+        hit.signature.rank == 1 and not hit.weak and hit.line.index < stop.line.index
+        for hit in alive
+    )
+
+
+def trusted(hit: Hit, log: Log, course: Course) -> bool:
+    """The line alone could have been forged; this is what a forger cannot easily give.
+
+    Head of the message, a logger's own prefix (or a traceback's end), in the last window before
+    the end, and not survived. Lines whose starts are our own guess are never trusted.
+    """
+    if hit.weak or hit.line.echo or hit.signature.where != "head":
+        return False
+    if log.rejoined or course.survived(hit.line.index):
+        return False
+    if len(log.lines) - hit.line.index > _LAST_WINDOW:
+        return False
+    return hit.line.logged or _ends_traceback(hit, log)
+
+
+def _ends_traceback(hit: Hit, log: Log) -> bool:
+    """The exception line of an uncaught traceback: frames stand right above it."""
+    above = log.lines[max(0, hit.line.index - 6) : hit.line.index]
+    return bool(hit.line.exception) and any('  File "' in line for line in above)

@@ -1,0 +1,121 @@
+"""Find the few lines of a log that matter, fast: literals before patterns.
+
+A serving engine repeats itself with other numbers. So digits are taken out, equal lines are
+counted once, and literals are looked for in what is left; patterns only see the lines hit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+
+TAIL_CHARS = 2_000_000  # the cause stands 60–200 lines above the end; this is 100 times that
+LONG = 2000  # a longer line may have lost its newlines
+PER_SHAPE = 60  # occurrences of one line shape that are looked at, first and last ones
+MAX_LINES = 4000  # lines that patterns are tried on, at most
+
+_NO_DIGITS = str.maketrans("", "", "0123456789")
+_LOST_NEWLINE = re.compile(
+    r" (?=(?:\([A-Z]\w{1,40} [^)\n]{0,40}pid=\d+\) )?"
+    r"(?:INFO|ERROR|WARNING|CRITICAL) \d\d-\d\d \d\d:)"
+    r"| (?=Traceback \(most recent call last\):)| {1,4}(?=File \"[^\"\n]{1,300}\", line \d)"
+    r"| (?=(?:[a-z_]\w{0,40}\.){0,5}[A-Z]\w{1,40}(?:Error|Exception): )"
+)
+
+
+class Log:
+    """The tail of a log as lines, with a lookup of literals."""
+
+    def __init__(self, text: str) -> None:
+        """Cut to the tail, split (also at carriage returns and where newlines were lost)."""
+        if len(text) > TAIL_CHARS:
+            text = text[-TAIL_CHARS:].partition("\n")[2] or text[-TAIL_CHARS:]
+        if "\x00" in text:
+            text = text.replace("\x00", "")
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        lines = text.split("\n")
+        if lines[0].startswith('{"log":"'):
+            lines = [_unwrap(line) for line in lines]
+        self.rejoined = False  # True: line starts are our guess, nothing can be trusted
+        if any(len(line) > 400 for line in lines[:5000]) or len(lines) < 3:
+            lines = self._split_long(lines)
+        self.lines = lines
+        shapes = [line.translate(_NO_DIGITS) for line in lines]
+        self._shapes = shapes
+        first: dict[str, int] = {}
+        for index, shape in enumerate(shapes):
+            if shape not in first:
+                first[shape] = index
+        self._unique = list(first)
+        self._starts: list[int] = []
+        at = 0
+        for shape in self._unique:
+            self._starts.append(at)
+            at += len(shape) + 1
+        self._text = " ".join(self._unique)
+
+    def find(self, literals: Iterable[str]) -> dict[int, set[str]]:
+        """Line index -> literals (digits removed) that the line holds, or that begin in it."""
+        by_shape: dict[str, set[str]] = {}
+        for literal in literals:
+            at = self._text.find(literal)
+            while at >= 0:
+                number = bisect_right(self._starts, at) - 1
+                by_shape.setdefault(self._unique[number], set()).add(literal)
+                if number + 1 >= len(self._starts):
+                    break
+                at = self._text.find(literal, self._starts[number + 1])
+        if not by_shape:
+            return {}
+        return self._occurrences(by_shape)
+
+    def _occurrences(self, by_shape: dict[str, set[str]]) -> dict[int, set[str]]:
+        seen: dict[str, list[int]] = {}
+        for index, shape in enumerate(self._shapes):
+            if shape in by_shape:
+                seen.setdefault(shape, []).append(index)
+        found: dict[int, set[str]] = {}
+        for shape, indexes in seen.items():
+            if len(indexes) > PER_SHAPE:
+                indexes = indexes[: PER_SHAPE // 2] + indexes[-PER_SHAPE // 2 :]
+            for index in indexes:
+                found[index] = by_shape[shape]
+        if len(found) > MAX_LINES:
+            keys = sorted(found)
+            found = {key: found[key] for key in keys[: MAX_LINES // 2] + keys[-MAX_LINES // 2 :]}
+        return dict(sorted(found.items()))
+
+    def _split_long(self, lines: list[str]) -> list[str]:
+        out: list[str] = []
+        for line in lines:
+            if len(line) > 400 and (line.count('File "') > 1 or len(line) > LONG):
+                parts = [part for part in _LOST_NEWLINE.split(line) if part]
+                self.rejoined = self.rejoined or len(parts) > 1
+                out.extend(part if len(part) <= 2 * LONG else _ends(part) for part in parts)
+            else:
+                out.append(line)
+        return out
+
+
+def without_digits(literal: str) -> str:
+    """The form in which `Log.find` takes literals."""
+    return literal.translate(_NO_DIGITS)
+
+
+def _ends(line: str) -> str:
+    return line[:LONG] + " … " + line[-LONG:]
+
+
+def _unwrap(line: str) -> str:
+    """Docker's json-file driver: one JSON object per line."""
+    if not line.startswith('{"log":"'):
+        return line
+    try:
+        raw = json.loads(line)
+    except ValueError:
+        return line
+    inner = raw.get("log") if isinstance(raw, dict) else None
+    return inner.rstrip("\n") if isinstance(inner, str) else line
