@@ -106,7 +106,7 @@ def prometheus(state: State) -> str:
         lines.extend([f"# HELP {name} {text}", f"# TYPE {name} {kind}"])
         lines.extend(f"{name}{labels} {value:.17g}" for labels, value in samples)
 
-    host, vram = now["host"], now["vram"]
+    host, gpu = now["host"], now["gpu"]
     add(
         "xpullm_runtime_info",
         "gauge",
@@ -184,13 +184,13 @@ def prometheus(state: State) -> str:
         "xpullm_gpu_memory_resident_bytes",
         "gauge",
         "VRAM of the engine by DRM fdinfo.",
-        [("", vram["residentBytes"])],
+        [("", gpu["residentBytes"])],
     )
     add(
         "xpullm_gpu_memory_peak_bytes",
         "gauge",
         "Highest VRAM seen by DRM fdinfo.",
-        [("", vram["peakBytes"])],
+        [("", gpu["peakBytes"])],
     )
     figures = [(f'{{figure="{_escape(name)}"}}', value) for name, value in now["figures"].items()]
     if figures:

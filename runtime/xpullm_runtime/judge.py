@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .diagnosis import classify
 from .diagnosis.types import Diagnosis, Evidence
 from .process import exit_code
 from .state import State
-from .verdicts import classify
 from .watch import Verdict
 
 # Causes that say "not found": what the supervisor itself saw is better (taxonomy, wrappers).
@@ -19,6 +19,11 @@ HELPS = {
     "startup_killed": "deadline",
     "engine_hang": "reschedule",
     "engine_dead": "reschedule",
+    "no_device": "person",
+    "permission_denied": "person",
+    "wrong_gpu": "reschedule",
+    "port_in_use": "person",
+    "bad_pod_spec": "person",
 }
 
 
@@ -38,6 +43,12 @@ def judge(state: State, status: int, verdict: Verdict | None, stopped: bool) -> 
         return _own(verdict.cause, verdict.reason, found, state)
     if stopped:
         return _own("sigterm", "asked to end from outside", found, state)
+    if found.phase == "unknown":
+        found = replace(found, phase=state.phase)
+    if state.phase == "starting" and found.cause in (*VAGUE, "no_device"):
+        for finding in state.findings:
+            if finding.cause in ("no_device", "permission_denied"):
+                return _own(finding.cause, finding.text, found, state)
     return found
 
 

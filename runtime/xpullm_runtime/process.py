@@ -27,11 +27,10 @@ FORWARDED = (
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process tree used so far: bytes read and written, resident bytes, CPU seconds."""
+    """What a process read and wrote so far, and what it holds in memory."""
 
     io_bytes: int = 0
     rss_bytes: int = 0
-    cpu_seconds: float = 0.0
 
 
 class Engine:
@@ -60,20 +59,22 @@ class Engine:
             prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, unblock)
 
-        self._popen = subprocess.Popen(
-            list(argv),
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-            preexec_fn=in_child,
-        )
+        pipes = os.pipe(), os.pipe()
+        try:
+            self._popen = subprocess.Popen(
+                list(argv),
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=pipes[0][1],
+                stderr=pipes[1][1],
+                start_new_session=True,
+                preexec_fn=in_child,
+            )
+        finally:
+            for _, write_end in pipes:
+                os.close(write_end)
         self.pid = self._popen.pid
-        assert self._popen.stdout is not None  # noqa: S101 - PIPE was asked for
-        assert self._popen.stderr is not None  # noqa: S101
-        return os.dup(self._popen.stdout.fileno()), os.dup(self._popen.stderr.fileno())
+        return pipes[0][0], pipes[1][0]
 
     def reap(self) -> bool:
         """Collect every ended child; True once the engine itself has ended."""
@@ -101,13 +102,6 @@ class Engine:
         """To every process below the supervisor, whatever session it made for itself."""
         for pid in descendants(os.getpid()):
             _kill(pid, number)
-
-    def close(self) -> None:
-        """Close the original pipe ends (the pumps hold duplicates)."""
-        if self._popen is not None:
-            for stream in (self._popen.stdout, self._popen.stderr):
-                if stream is not None:
-                    stream.close()
 
     def kill_leftovers(self, grace_seconds: float) -> int:
         """SIGTERM, then SIGKILL to whatever outlived the engine; returns how many there were."""
@@ -152,19 +146,12 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def usage(pids: Sequence[int]) -> Usage:
-    """Sum over `pids`; processes that are gone or unreadable count as nothing."""
-    page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
-    io_bytes = rss = 0
-    cpu = 0.0
-    for pid in pids:
-        stat = _stat(pid)
-        if stat is None:
-            continue
-        cpu += (int(stat[11]) + int(stat[12])) / tick  # utime, stime
-        rss += int(stat[21]) * page
-        io_bytes += _io_bytes(pid)
-    return Usage(io_bytes, rss, cpu)
+def usage(pid: int) -> Usage:
+    """Of one process; nothing if it is gone or unreadable."""
+    stat = _stat(pid)
+    if stat is None:
+        return Usage()
+    return Usage(_io_bytes(pid), int(stat[21]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _io_bytes(pid: int) -> int:

@@ -11,10 +11,13 @@ from typing import Any
 from . import __version__, phases
 from .cgroup import HostMemory
 from .config import RuntimeConfig
+from .diagnosis import interesting
+from .diagnosis.figures import LITERALS, parse
 from .diagnosis.types import Diagnosis
+from .fdinfo import GpuMemory
 from .output import Lines, Tail
+from .preflight import Finding
 from .report import EVIDENCE_LINES, Report
-from .verdicts import figures_of, interesting
 
 _REMEMBERED_LINES = 256  # to tell a repeated line ("still waiting …") from progress
 
@@ -31,9 +34,10 @@ class State:
         self.started_up = False  # healthy once, and burn-in (if any) is over
         self.stopping = False
         self.burn_in: Mapping[str, Any] = {}
+        self.findings: list[Finding] = []  # of pre-flight
         self.notes: list[str] = []
         self.host = HostMemory()
-        self.vram_bytes = 0
+        self.gpu = GpuMemory()
         self.vram_peak_bytes = 0
         self.working_set_peak_bytes = 0
         self.requests = 0
@@ -61,19 +65,23 @@ class State:
     def _on_line(self, line: str) -> None:
         decisive = interesting(line)
         self.tail.add(line, decisive)
-        found = figures_of(line)
+        found = parse(line) if any(map(line.__contains__, LITERALS)) else {}
         phase = phases.phase_of(line)
         with self._lock:
-            # The same words again are no progress: a hung engine keeps saying that it waits.
-            words = hash(phases.message(line))
-            if words not in self._recent:
-                self._recent.append(words)
-                self.last_progress = time.monotonic()
+            if not self.started_up:
+                self._note_progress(line)
             self.figures.update(found)
         if phase:
             self.enter(phase)
         if decisive or found:
             self.changed.set()
+
+    def _note_progress(self, line: str) -> None:
+        """The same words again are no progress: a hung engine keeps saying that it waits."""
+        words = hash(phases.message(line))
+        if words not in self._recent:
+            self._recent.append(words)
+            self.last_progress = time.monotonic()
 
     def enter(self, phase: str) -> None:
         """Move forward to `phase`; an earlier one is ignored."""
@@ -101,10 +109,16 @@ class State:
         self.host = host
         self.working_set_peak_bytes = max(self.working_set_peak_bytes, host.working_set_bytes)
 
-    def on_vram(self, resident_bytes: int) -> None:
+    def on_gpu(self, memory: GpuMemory) -> None:
         """A reading of DRM fdinfo over the engine's processes."""
-        self.vram_bytes = resident_bytes
-        self.vram_peak_bytes = max(self.vram_peak_bytes, resident_bytes)
+        self.gpu = memory
+        self.vram_peak_bytes = max(self.vram_peak_bytes, memory.device_bytes)
+
+    def begin_stop(self) -> None:
+        """From now on the engine is going down; the phase it was in stays known."""
+        self.stopping = True
+        self.healthy = False
+        self.changed.set()
 
     def start_complete(self) -> None:
         """The engine is healthy and proven: the startup probe passes from now on."""
@@ -124,6 +138,7 @@ class State:
         with self._lock:
             figures = dict(self.figures)
         figures["host_working_set_peak_bytes"] = self.working_set_peak_bytes
+        figures["host_gpu_mapped_bytes"] = self.gpu.host_bytes
         evidence = self.tail.decisive(EVIDENCE_LINES)
         if diagnosis is not None:
             figures.update(diagnosis.figures)
@@ -173,7 +188,11 @@ class State:
                 "peakBytes": self.host.peak_bytes,
                 "oomKills": self.host.oom_kills,
             },
-            "vram": {"residentBytes": self.vram_bytes, "peakBytes": self.vram_peak_bytes},
+            "gpu": {
+                "residentBytes": self.gpu.device_bytes,
+                "peakBytes": self.vram_peak_bytes,
+                "hostBytes": self.gpu.host_bytes,
+            },
             "outputBytes": dict(self.output_bytes),
             "figures": figures,
             "notes": notes,

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 
-from . import process
+from . import envscripts, preflight, process
 from .cgroup import own_cgroup
 from .client import EngineClient
 from .config import RuntimeConfig
 from .diagnosis.types import Diagnosis
+from .drm import render_nodes
 from .httpd import StatusServer
-from .judge import judge
+from .judge import HELPS, judge
+from .observer import Observer
 from .output import Pump
 from .poller import Poller
+from .proof import Proof
 from .state import State
 from .terminationlog import TerminationLog
 from .watch import Verdict, Vitals, Watchdog
 
 TICK_SECONDS = 0.25
-HOST_SECONDS = 1.0
-TREE_SECONDS = 5.0
 LEFTOVER_SECONDS = 2.0
 REFRESH_SECONDS = 10.0  # the termination message, when only its figures moved
+VERDICT_GRACE_SECONDS = 10.0  # a hung engine seldom heeds SIGTERM
 
 EXIT_REFUSED = 78  # EX_CONFIG (sysexits.h): pre-flight refused, the engine was never started
 _HANDLED = (*process.FORWARDED, signal.SIGCHLD)
@@ -50,49 +50,87 @@ class Supervisor:
         self._state = State(config)
         self._message = TerminationLog(config.termination_log)
         self._engine = process.Engine()
-        self._cgroup = own_cgroup()
+        self._observer = Observer(config, self._state, own_cgroup())
         self._watchdog = Watchdog(config)
-        self._poller = Poller(config, EngineClient(config.engine_port, environ), self._state)
+        client = EngineClient(config.engine_port, environ)
+        self._poller = Poller(config, client, self._state)
+        self._proof = Proof(config, client, self._state, self._poller)
+        self._pumps: list[Pump] = []
         self._verdict: Verdict | None = None
         self._kill_at: float | None = None
-        self._next: dict[str, float] = {}
-        self._used = process.Usage()
+        self._refresh_at = 0.0
 
     def run(self) -> int:
         """Start, watch, end; returns the exit code for the container."""
         if self._message.error:
             log(f"no termination message: {self._message.error}")
+        refused = self._prepare()
+        if refused is not None:
+            return refused
+        while not self._engine.reap():
+            self._wait_for_signal()
+            self._tick()
+        return self._finish()
+
+    def _prepare(self) -> int | None:
+        """Pre-flight, then the engine, then the threads; an exit code where it ends here."""
+        self._observer.look_at_host()
+        self._message.write(self._state.report())
+        for finding in self._preflight():
+            self._state.findings.append(finding)
+            self._state.note(finding.text)
+            if finding.fatal:
+                return self._refuse(finding.cause, finding.text, EXIT_REFUSED)
+            log(f"warning: {finding.text}")
         try:
             server = StatusServer(self._config.runtime_port, self._state)
         except OSError as error:
-            port = self._config.runtime_port
-            return self._refuse("port_in_use", f"port {port} for /status: {error.strerror}")
-        self._state.on_host(self._cgroup.sample())
-        self._write()
+            text = f"port {self._config.runtime_port} for /status: {error.strerror}"
+            return self._refuse("port_in_use", text, EXIT_REFUSED)
         # Blocked signals stay pending for sigtimedwait, also for PID 1 (signal(7)).
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         try:
-            stdout, stderr = self._engine.start(self._argv, self._environ, _HANDLED)
+            stdout, stderr = self._engine.start(self._argv, self._sourced(), _HANDLED)
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
             return self._refuse("bad_pod_spec", f"{self._argv[0]}: {error.strerror}", code)
         log(f"engine started, pid {self._engine.pid}; /status on port {server.server_port}")
-        pumps = [
+        self._pumps = [
             Pump(stdout, 1, lambda data: self._state.on_output("stdout", data)),
             Pump(stderr, 2, lambda data: self._state.on_output("stderr", data)),
         ]
-        self._engine.close()
-        for thread in (*pumps, self._poller):
+        for thread in (*self._pumps, self._poller, self._proof):
             thread.start()
         server.start()
-        while not self._engine.reap():
-            self._wait_for_signal()
-            self._tick()
-        return self._finish(pumps)
+        return None
 
-    def _refuse(self, cause: str, reason: str, code: int = EXIT_REFUSED) -> int:
+    def _preflight(self) -> list[preflight.Finding]:
+        return preflight.check(
+            self._config,
+            render_nodes(),
+            self._state.host,
+            preflight.shm_bytes(),
+            preflight.available_bytes(),
+        )
+
+    def _sourced(self) -> Mapping[str, str]:
+        try:
+            return envscripts.source(self._config.env_scripts, self._environ)
+        except envscripts.EnvScriptError as error:
+            log(f"warning: environment script left out: {error}")
+            self._state.note(f"environment script left out: {error}")
+            return self._environ
+
+    def _refuse(self, cause: str, reason: str, code: int) -> int:
         log(f"not started: {reason}")
-        diagnosis = Diagnosis(cause, "starting", evidence=(f"[xpullm] {reason}",), summary=reason)
+        diagnosis = Diagnosis(
+            cause,
+            "starting",
+            helps=HELPS[cause],
+            evidence=(f"[xpullm] {reason}",),
+            actionable=cause == "wrong_gpu",
+            summary=reason,
+        )
         self._message.write(self._state.report(diagnosis, exit_code=code))
         self._message.close()
         return code
@@ -109,8 +147,7 @@ class Supervisor:
             self._engine.signal(number)
 
     def _stop_engine(self, number: int, grace_seconds: float) -> None:
-        self._state.stopping = True
-        self._state.enter("shutdown")
+        self._state.begin_stop()
         self._poller.stop()
         self._engine.signal(number)
         self._kill_at = time.monotonic() + grace_seconds
@@ -131,29 +168,21 @@ class Supervisor:
         if verdict is not None:
             log(f"ending the engine: {verdict.reason}")
             self._verdict = verdict
-            self._stop_engine(signal.SIGTERM, min(self._config.grace_seconds, 10.0))
+            grace = min(self._config.grace_seconds, VERDICT_GRACE_SECONDS)
+            self._stop_engine(signal.SIGTERM, grace)
 
     def _observe(self) -> None:
-        if self._due("host", HOST_SECONDS):
-            self._state.on_host(self._cgroup.sample())
-        if self._due("tree", TREE_SECONDS):
-            self._look_at_tree()
-        if self._poller.served.is_set() and not self._state.started_up:
-            self._state.start_complete()
-            log(f"ready after {self._state.seconds():.0f} s")
-        if self._state.changed.is_set() or self._due("message", REFRESH_SECONDS):
-            self._state.changed.clear()
-            self._write()
-
-    def _look_at_tree(self) -> None:
-        pids = process.descendants(os.getpid())
-        used, before = process.usage(pids), self._used
-        # Reading weights shows in I/O, converting them in memory; a busy loop shows in neither.
-        if used.io_bytes - before.io_bytes >= 1 << 20 or (
-            abs(used.rss_bytes - before.rss_bytes) >= 16 << 20
-        ):
-            self._used = used
-            self._state.progress()
+        if self._observer.look():
+            self._poller.suspicious.set()
+        state = self._state
+        if self._proof.done.is_set() and not state.started_up:
+            state.start_complete()
+            log(f"ready after {state.seconds():.0f} s; {self._proof.summary()}")
+        now = time.monotonic()
+        if state.changed.is_set() or now >= self._refresh_at:
+            state.changed.clear()
+            self._refresh_at = now + REFRESH_SECONDS
+            self._message.write(state.report())
 
     def _vitals(self, now: float) -> Vitals:
         state, poller = self._state, self._poller
@@ -167,29 +196,18 @@ class Supervisor:
             health=poller.health,
             unhealthy_since=poller.unhealthy_since,
             oom_kills=state.host.oom_kills,
-            failed=poller.failed,
+            failed=self._proof.failed or poller.failed,
         )
 
-    def _due(self, name: str, seconds: float) -> bool:
-        now = time.monotonic()
-        if now < self._next.get(name, 0.0):
-            return False
-        self._next[name] = now + seconds
-        return True
-
-    def _write(self) -> None:
-        self._message.write(self._state.report())
-
-    def _finish(self, pumps: Sequence[threading.Thread]) -> int:
+    def _finish(self) -> int:
         status = self._engine.status or 0
         stopped = self._state.stopping and self._verdict is None
-        self._state.stopping = True
-        self._state.healthy = False
+        self._state.begin_stop()
         self._poller.stop()
         left = self._engine.kill_leftovers(LEFTOVER_SECONDS)
-        for pump in pumps:
+        for pump in self._pumps:
             pump.join(LEFTOVER_SECONDS)
-        self._state.on_host(self._cgroup.sample())
+        self._observer.look_at_host()
         diagnosis = judge(self._state, status, self._verdict, stopped)
         code = process.exit_code(status)
         if code == 0 and self._verdict is not None:
