@@ -13,7 +13,8 @@ from .types import Diagnosis, Evidence
 def diagnose_row(row: Any) -> dict[str, Any]:
     """Diagnose {"id", "log", "exit_code", "pod"}.
 
-    Returns {"id", "cause", "phase", "helps", "first_move", "evidence"}. Anything may be missing or of the wrong type; the answer is then `unknown`, never an error.
+    Returns {"id", "cause", "phase", "helps", "first_move", "evidence"}. Anything may be missing
+    or of the wrong type; the answer is then `unknown`, never an error.
     """
     raw: Mapping[str, Any] = row if isinstance(row, Mapping) else {}
     log, code, pod = raw.get("log"), raw.get("exit_code"), raw.get("pod")

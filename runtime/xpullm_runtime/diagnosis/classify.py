@@ -123,15 +123,12 @@ def _from_hit(
     cause, phase = signature.cause, signature.phase
     if cause == _OOM_PREFIX:
         around = " ".join(log.lines[index : index + 3])
-        cause, phase = device_oom(way, index, figures, around, was_ready)
+        cause, phase = device_oom(way, index, figures, around, was_ready, phase)
     elif not phase:
         phase = public(phase_at(way, index, was_ready))
     cause, phase = _refine(cause, phase, hit, way, bool(was_ready))
     actionable = dead and _may_act(cause, hit, log, way, figures, code)
-    found = _diagnosis(cause, phase, _evidence(hit, log), figures, actionable)
-    if signature.self_correctable:
-        found = replace(found, helps="arguments")
-    return found
+    return _diagnosis(cause, phase, _evidence(hit, log), figures, actionable)
 
 
 def _may_act(

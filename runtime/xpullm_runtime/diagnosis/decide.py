@@ -21,7 +21,7 @@ def root(found: Sequence[Hit], course: Course) -> Hit | None:
     hard = [hit for hit in alive if not hit.signature.soft]
     if hard and not all(hit.signature.rank >= 2 for hit in hard):
         alive = hard
-    for rank in (0, 1, 2, 3, 4):
+    for rank in (0, 1, 2, 3, 4, 5):
         group = [hit for hit in alive if hit.signature.rank == rank]
         if rank == 1:
             group = _without_follow_ons(group, alive)

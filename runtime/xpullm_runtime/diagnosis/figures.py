@@ -34,9 +34,11 @@ _SIZES = {
     "weights_bytes": r"(?:Model loading took |[Ll]oading model weights took |model weights take )"
     + _SIZE,
     "activation_bytes": r"(?:PyTorch activation peak memory takes |"
-    r"[Pp]eak activation memory[^\d\n]{0,20})"
+    r"torch peak memory increase: |[Pp]eak activation memory[^\d\n]{0,20})"
     + _SIZE,
-    "non_torch_bytes": r"(?:non_torch_memory takes |non-torch memory[^\d\n]{0,20})" + _SIZE,
+    "non_torch_bytes": r"(?:non_torch_memory takes |non-torch memory[^\d\n]{0,20}"
+    r"|non-torch forward increase memory: )"
+    + _SIZE,
     "requested_bytes": r"(?:requested memory: ?|Requested memory: [\d.]{1,9} \(util\), )" + _SIZE,
 }  # fmt: skip
 _COUNTS = {

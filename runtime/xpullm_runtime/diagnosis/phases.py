@@ -17,6 +17,8 @@ from .signatures import data
 _ORDER = ("", "starting", "weights", "profile", "kv_alloc", "warmup", "ready", "runtime")
 _FRAMES_ABOVE = 120  # lines of one traceback, C++ frames included, above the exception
 _FRAMES_BELOW = 40  # with several ranks a traceback's frames may come after another rank's end
+_DUMP_BELOW = 60  # "Dumping input data" is printed after the exception it explains
+_BAR_BELOW = 6
 _CAUSES = {
     "weights": "device_oom_weights",
     "profile": "device_oom_profile",
@@ -35,6 +37,7 @@ class Course:
     frames: Sequence[tuple[int, str]]
     engine: bool
     failed_start: bool
+    traceback: bool
     alive: Sequence[int]
 
     def marker(self, index: int) -> str:
@@ -49,6 +52,10 @@ class Course:
             if phase in near:
                 return phase
         return ""
+
+    def near(self, index: int, phase: str, below: int) -> bool:
+        """A marker of a phase follows within some lines."""
+        return any(0 <= at - index <= below and one == phase for at, one in self.markers)
 
     def ready(self, index: int) -> bool:
         """The engine had come up before a line."""
@@ -101,6 +108,7 @@ def course(log: Log) -> Course:
         frames=framed,
         engine=bool(log.find(rest["engine"])),
         failed_start=bool(log.find(rest["failed_start"])),
+        traceback=bool(log.find(['  File "'])),
         alive=alive,
     )
 
@@ -121,7 +129,7 @@ def _is_busy(line: str) -> bool:
 
 def phase_at(course: Course, index: int, was_ready: bool | None = None) -> str:
     """The phase at a line, "" where neither marker nor frame tells."""
-    if was_ready or course.ready(index):
+    if was_ready or course.ready(index) or course.near(index, "runtime", _DUMP_BELOW):
         return "runtime"
     marker, frame = course.marker(index), course.frame(index)
     if marker == "weights" and frame == "profile":
@@ -129,6 +137,8 @@ def phase_at(course: Course, index: int, was_ready: bool | None = None) -> str:
     if marker in ("profile", "kv_alloc", "warmup"):
         later = _ORDER.index(frame) > _ORDER.index(marker)
         return frame if later or frame in ("profile", "kv_alloc") else marker
+    if not frame and marker in ("", "starting") and course.near(index, "weights", _BAR_BELOW):
+        return "weights"  # a progress bar goes to stderr and may come a line late
     return frame or marker
 
 
@@ -138,10 +148,15 @@ def public(phase: str) -> str:
 
 
 def device_oom(
-    course: Course, index: int, figures: Mapping[str, int], text: str, was_ready: bool | None
+    course: Course,
+    index: int,
+    figures: Mapping[str, int],
+    text: str,
+    was_ready: bool | None,
+    stated: str = "",
 ) -> tuple[str, str]:
-    """Cause and phase of a device out-of-memory noticed at a line."""
-    phase = phase_at(course, index, was_ready)
+    """Cause and phase of a device out-of-memory noticed at a line; `stated` by its own message."""
+    phase = stated or phase_at(course, index, was_ready)
     if is_single_allocation(figures):
         return "device_oom_single_alloc", public(phase)
     if phase in _CAUSES:
@@ -149,6 +164,7 @@ def device_oom(
     if "private pools" in text and course.engine and was_ready is not True:
         # Pools of captured graphs exist, so weights and KV cache do too: it is the warm-up.
         return "device_oom_profile", "profile"
-    if course.failed_start or course.engine or "_ERROR_OUT_OF" in text or phase == "starting":
+    bare = "_ERROR_OUT_OF" in text and not course.traceback
+    if course.failed_start or course.engine or bare or phase == "starting":
         return "device_oom_startup", "startup"
     return "device_oom_runtime", "runtime"

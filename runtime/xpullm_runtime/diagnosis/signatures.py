@@ -7,6 +7,9 @@ Fields of one signature:
   where         head: the message begins so · line: anywhere in the line · k8s: a line of an event
                 or a description · frame: a traceback's frame
   literals      one of them is in the line (fast); `regex` then decides; `exclude` undoes it
+  native        only where neither a logger nor a Python exception speaks (raw SYCL exception); the
+                same line then counts for no other signature
+  last          only where nothing else follows in the log
   repeats       so many lines are needed · needs: text within the next three lines
   soft          counts only where no other root cause is found
   phase         where it happens, if the message says so · move: variant of the cause's first move
@@ -45,6 +48,8 @@ class Signature:
     needs: str = ""
     repeats: int = 1
     soft: bool = False
+    native: bool = False
+    last: bool = False
     self_correctable: bool = False
 
 
@@ -111,13 +116,23 @@ def hits(log: Log) -> list[Hit]:
                     tried.add(signature.id)
                     if hit := match(signature, line, log.lines):
                         out.append(hit)
-    return [hit for hit in out if hit.signature.repeats <= 1 or _repeated(hit, out)]
+    native = {hit.line.index for hit in out if hit.signature.native}
+    return [
+        hit
+        for hit in out
+        if (hit.signature.repeats <= 1 or _repeated(hit, out))
+        and (hit.signature.native or hit.line.index not in native)
+    ]
 
 
 def match(signature: Signature, line: Line, lines: list[str] | None = None) -> Hit | None:
     """Try one signature on a line; where it is cut, on the line with what follows."""
     pattern = _compiled(signature.regex)
     if signature.exclude and _compiled(signature.exclude).search(line.full):
+        return None
+    if signature.native and (line.logged or line.exception):
+        return None
+    if signature.last and lines is not None and any(row.strip() for row in lines[line.index + 3 :]):
         return None
     if signature.where == "frame":
         at = line.index
