@@ -32,8 +32,9 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class PastStep:
     """One entry of the history (oldest first). `failure_id` is pod UID, container restart count and
-    finish time; `lever` the flag or resource that was changed; `effect` what came of it: "", "Helped",
-    "NoEffect", "Worse" (judged when the next failure, or health, is seen)."""
+    finish time; `lever` the flag or resource that was changed; `effect` what came of it: "" (not
+    judged yet), "Helped", "NoEffect", "Worse", or "Unclear" (the same failure again, but without
+    figures that could tell whether it moved). Growth steps have cause "growth"."""
 
     attempt: int
     time: str
@@ -51,11 +52,26 @@ class PastStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """What is known of a deployment that serves. `kv_usage_percent` and `preemptions` are the worst
+    since it became healthy; `peak_bytes` is device memory at its highest, 0 where it is unknown."""
+
+    healthy_seconds: float
+    kv_usage_percent: int = 0
+    preemptions: int = 0
+    peak_bytes: int = 0
+    free_bytes: int | None = None
+    replicas: int = 1
+    ready_replicas: int = 1
+    in_window: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Change one lever; `plan` is the complete next plan, dependent arguments already followed.
 
     `lever` is a vLLM flag without dashes, or memory-limit, shm-size, startup-deadline, node,
-    environment:<NAME>, restart (nothing changes). `text` says it in one sentence for people.
+    gpu-count, environment:<NAME>. `text` says it in one sentence for people.
     """
 
     lever: str

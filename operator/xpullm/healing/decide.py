@@ -1,0 +1,173 @@
+"""Walk the table under the laws: one situation in, one step, wait or stop out. Pure.
+
+The table (`ladder.toml`) says which levers answer a failure, the levers say how far they move, and
+this module keeps the laws: one lever per step, no floor and no user's argument is crossed, a
+direction is reversed at most once, a step without effect is not repeated, attempts end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xpullm.healing.judge import axis, episode, reversed_before, without_effect
+from xpullm.healing.ladder import Move, Rule, rule_for
+from xpullm.healing.levers import batch, budget, correct, pod, storage
+from xpullm.healing.levers.common import Answer
+from xpullm.healing.situation import Proposal, Rejection, Situation, Why
+from xpullm.healing.types import PastStep, Step, Stop, Wait
+
+LEVERS: dict[str, Callable[[Situation, Move], Answer]] = {
+    "lower-budget": budget.lower,
+    "raise-budget": budget.raise_,
+    "free-share": budget.free_share,
+    "max-num-batched-tokens": batch.batched_tokens,
+    "max-num-seqs": batch.sequences,
+    "max-model-len": batch.model_len,
+    "kv-cache-dtype": storage.kv_cache_dtype,
+    "dtype": storage.dtype,
+    "enforce-eager": storage.enforce_eager,
+    "quantization": storage.quantization,
+    "gpu-count": storage.gpu_count,
+    "correct-arguments": correct.correct,
+    "memory-limit": pod.memory_limit,
+    "shm-size": pod.shm_size,
+    "startup-deadline": pod.startup_deadline,
+    "swap-space": pod.swap_space,
+    "node": pod.node,
+    "environment": pod.environment,
+}
+# Levers that `mayChange: [Arguments]` does not cover: they are around the engine, or have a
+# permission of their own.
+BESIDE_ARGUMENTS = frozenset(
+    {"node", "memory-limit", "shm-size", "startup-deadline", "quantization", "gpu-count"}
+)
+LEVERS_WITHOUT_EFFECT = 2
+WAIT_CEILING_SECONDS = 600
+
+
+def decide(situation: Situation) -> Step | Wait | Stop:
+    """Walk the rule's moves in order, under the laws."""
+    diagnosis = situation.diagnosis
+    rule = rule_for(diagnosis.cause, diagnosis.phase, situation.pool, diagnosis.evidence)
+    if (back := _take_back(situation)) is not None:
+        return back
+    rejections: list[Rejection] = []
+    partial: list[Proposal] = []
+    for move in rule.moves:
+        if move.lever == "wait":
+            if not move.times or situation.failures <= move.times:
+                return _wait(situation, move)
+            continue
+        answer = _answer(situation, move)
+        if isinstance(answer, Rejection):
+            rejections.append(answer)
+        elif answer.enough:
+            return _taken(situation, answer)
+        else:
+            partial.append(answer)
+    if partial:
+        return _taken(situation, max(partial, key=lambda proposal: proposal.relief_bytes))
+    return _stop(rule, rejections)
+
+
+def _answer(situation: Situation, move: Move) -> Answer:
+    """One lever's answer after the laws that all levers share."""
+    if not situation.diagnosis.actionable:
+        return Rejection(
+            move.lever, Why.NOT_APPLICABLE, "nothing but the log says so, so nothing is changed"
+        )
+    if move.lever not in BESIDE_ARGUMENTS and not situation.may("Arguments"):
+        return Rejection(
+            move.lever, Why.NOT_ALLOWED, "add Arguments to spec.healing.mayChange to let it change"
+        )
+    answer = LEVERS[move.lever](situation, move)
+    if isinstance(answer, Rejection):
+        return answer
+    lever, steps = answer.lever, episode(situation.history, situation.diagnosis)
+    stuck = without_effect(steps)
+    if axis(lever) in stuck:
+        return Rejection(lever, Why.NO_EFFECT, f"{lever} was changed before without effect")
+    if len(stuck) >= LEVERS_WITHOUT_EFFECT:
+        return Rejection(
+            lever, Why.NO_EFFECT, f"changing {' and '.join(sorted(stuck))} did nothing"
+        )
+    if move.times and sum(step.lever == lever for step in steps) >= _allowance(situation, move):
+        return Rejection(lever, Why.USED_UP, f"{lever} was changed {move.times} times already")
+    if reversed_before(situation.history, lever, answer.direction):
+        return Rejection(lever, Why.REVERSED, f"{lever} went both ways already")
+    return answer
+
+
+def _allowance(situation: Situation, move: Move) -> int:
+    """How often this rung and those before it on the same lever may be used together."""
+    rule = rule_for(
+        situation.diagnosis.cause,
+        situation.diagnosis.phase,
+        situation.pool,
+        situation.diagnosis.evidence,
+    )
+    total = 0
+    for other in rule.moves:
+        if other.lever == move.lever and other.data.get("name") == move.data.get("name"):
+            total += other.times
+        if other is move:
+            break
+    return total
+
+
+def _taken(situation: Situation, proposal: Proposal) -> Step | Stop:
+    most = situation.policy.max_attempts
+    taken = sum(step.cause != "growth" for step in situation.history)
+    if taken >= most:
+        return Stop(
+            "AttemptsExhausted",
+            f"{taken} of {most} attempts are used; next would have been {proposal.text}. "
+            f"The way so far: {way(situation.history)}. Change the spec to start anew.",
+        )
+    return Step(proposal.lever, proposal.before, proposal.after, proposal.text, proposal.plan)
+
+
+def _take_back(situation: Situation) -> Step | Stop | None:
+    """A growth step that ends in a failure of memory is undone before anything else is tried."""
+    if not situation.history:
+        return None
+    last = situation.history[-1]
+    grown = last.cause == "growth" and last.effect == "Worse"
+    if not grown or not situation.diagnosis.cause.startswith("device_oom"):
+        return None
+    if not situation.diagnosis.actionable:
+        return None
+    undone = budget.set_to(situation, last.lever, last.before)
+    return undone if undone is None else _taken(situation, undone)
+
+
+def _wait(situation: Situation, move: Move) -> Wait:
+    seconds = int(move.data["seconds"]) * 2 ** min(10, max(0, situation.failures - 1))
+    seconds = min(WAIT_CEILING_SECONDS, seconds)
+    what = f"{situation.diagnosis.cause}: no argument helps; tried again unchanged"
+    times = f" ({situation.failures} of {move.times})" if move.times else ""
+    return Wait(seconds, f"{what} in {seconds} s{times}")
+
+
+_FINAL = frozenset({Why.NO_EFFECT, Why.USED_UP, Why.REVERSED})
+
+
+def _stop(rule: Rule, rejections: list[Rejection]) -> Stop:
+    """Say what a person must do: the rule's advice, and why each lever stays where it is."""
+    reasons = "; ".join(dict.fromkeys(rejection.text for rejection in rejections))
+    text = f"{rule.stop} ({reasons})" if reasons else rule.stop
+    whys = {rejection.why for rejection in rejections}
+    if rule.reason != "NotHealable" or not rule.moves:
+        return Stop(rule.reason, text)
+    if whys & _FINAL:
+        return Stop("LadderExhausted", text)
+    if Why.USER in whys:
+        return Stop("UserArgumentInTheWay", text)
+    if whys <= {Why.NOT_APPLICABLE}:
+        return Stop("NotHealable", text)
+    return Stop("LadderExhausted", text)
+
+
+def way(history: tuple[PastStep, ...]) -> str:
+    """The steps so far in one line."""
+    return ", ".join(f"{step.lever} {step.before} → {step.after}" for step in history)

@@ -1,0 +1,104 @@
+"""Steps taken so far: as small JSON in the child's annotation, and as rows of status.
+
+The annotation is the truth; it is read back by a newer or older operator, or after a person edited
+it, so decoding keeps what it understands and never raises.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from xpullm.healing.types import PastStep, Step
+from xpullm_runtime.diagnosis.types import Diagnosis
+
+LIMIT = 64  # more than maxAttempts can be (50); 64 steps of 1 KiB leave room in 256 KiB
+STATUS_LIMIT = 20
+EVIDENCE_CHARS = 300
+VALUE_CHARS = 256
+
+_NUMBERS = frozenset({"attempt", "tried_bytes"})
+_DEFAULTS = PastStep(attempt=0, time="", cause="", phase="", lever="", before="", after="")
+
+
+def past_step(
+    step: Step,
+    diagnosis: Diagnosis,
+    history: Sequence[PastStep],
+    *,
+    time: str,
+    failure_id: str = "",
+    plan_hash: str = "",
+    node: str = "",
+) -> PastStep:
+    """What is remembered of a step: written in the same object and write as its plan."""
+    return PastStep(
+        attempt=len(history) + 1,
+        time=time,
+        cause=diagnosis.cause,
+        phase=diagnosis.phase,
+        lever=step.lever,
+        before=step.before[:VALUE_CHARS],
+        after=step.after[:VALUE_CHARS],
+        failure_id=failure_id,
+        evidence=(diagnosis.evidence[0] if diagnosis.evidence else "")[:EVIDENCE_CHARS],
+        tried_bytes=max(0, diagnosis.figures.get("tried_bytes", 0)),
+        plan_hash=plan_hash,
+        node=node,
+    )
+
+
+def encode_history(history: Sequence[PastStep]) -> str:
+    """Compact JSON of the newest steps, empty fields left out."""
+    rows = [
+        {
+            field.name: getattr(step, field.name)
+            for field in fields(step)
+            if getattr(step, field.name) not in ("", 0)
+        }
+        for step in history[-LIMIT:]
+    ]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode_history(text: str | None) -> tuple[PastStep, ...]:
+    """The steps of an annotation; what cannot be read is left out, in order."""
+    try:
+        rows = json.loads(text or "[]")
+    except ValueError:
+        return ()
+    if not isinstance(rows, list):
+        return ()
+    return tuple(_step(row) for row in rows[-LIMIT:] if isinstance(row, dict))
+
+
+def _step(row: Mapping[str, Any]) -> PastStep:
+    good = {
+        field.name: row[field.name]
+        for field in fields(PastStep)
+        if type(row.get(field.name)) is (int if field.name in _NUMBERS else str)
+    }
+    return replace(_DEFAULTS, **good)
+
+
+def status_history(history: Sequence[PastStep]) -> list[dict[str, Any]]:
+    """Rows for `status.healing.history`: the newest 20, oldest first."""
+    rows: list[dict[str, Any]] = []
+    for step in history[-STATUS_LIMIT:]:
+        row: dict[str, Any] = {
+            "attempt": step.attempt,
+            "time": step.time,
+            "cause": step.cause,
+            "phase": step.phase,
+            "evidence": step.evidence,
+            "argument": step.lever,
+            "from": step.before,
+            "to": step.after,
+            "result": "Pending" if step.effect in ("", "Unclear") else step.effect,
+            "planHash": step.plan_hash,
+            "node": step.node,
+        }
+        rows.append({name: value for name, value in row.items() if value != ""})
+    return rows

@@ -1,0 +1,101 @@
+"""What came of past steps, and which levers and directions they leave open. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from xpullm.healing.types import PastStep
+from xpullm_runtime.diagnosis.types import Diagnosis
+
+SAME_SIZE = 0.10  # a failed allocation within 10 % of the last one is the same failure
+
+# Levers that move the same thing: the memory budget of the KV pool.
+BUDGET = "budget"
+_AXES = {
+    "gpu-memory-utilization": BUDGET,
+    "kv-cache-memory-bytes": BUDGET,
+    "num-gpu-blocks-override": BUDGET,
+}
+# Too little KV cache and too much memory in use pull the budget in opposite directions.
+SHORTAGE = frozenset({"kv_cache_no_memory", "max_model_len_exceeds_kv"})
+
+
+def axis(lever: str) -> str:
+    """What a lever moves; levers on one axis share their directions."""
+    return _AXES.get(lever, lever)
+
+
+def direction(step: PastStep) -> int:
+    """+1 raised, -1 lowered, 0 where before and after are no numbers."""
+    try:
+        before, after = float(step.before), float(step.after)
+    except ValueError:
+        return 0
+    return (after > before) - (after < before)
+
+
+def judge(history: Sequence[PastStep], diagnosis: Diagnosis) -> tuple[PastStep, ...]:
+    """The history with its last step's effect marked by the failure that came after it."""
+    if not history or history[-1].effect:
+        return tuple(history)
+    last = history[-1]
+    return (*history[:-1], replace(last, effect=_effect(last, tuple(history[:-1]), diagnosis)))
+
+
+def judge_healthy(history: Sequence[PastStep]) -> tuple[PastStep, ...]:
+    """The history with its last step marked as having helped."""
+    if not history or history[-1].effect:
+        return tuple(history)
+    return (*history[:-1], replace(history[-1], effect="Helped"))
+
+
+def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis) -> str:
+    overshot = (last.cause in SHORTAGE) != (now.cause in SHORTAGE)
+    if axis(last.lever) == BUDGET and overshot and _memory(last.cause) and _memory(now.cause):
+        return "Worse"
+    if last.cause == "growth":
+        return "Worse"
+    if (last.cause, last.phase) != (now.cause, now.phase):
+        return "Helped"
+    tried = max(0, now.figures.get("tried_bytes", 0))
+    if tried and last.tried_bytes:
+        larger = max(tried, last.tried_bytes)
+        return "NoEffect" if abs(tried - last.tried_bytes) < SAME_SIZE * larger else "Helped"
+    if last.lever in _SIZELESS:
+        return "Helped"  # a count of tries limits these, not what the log prints
+    repeated = any(
+        step.effect == "Unclear" and axis(step.lever) == axis(last.lever) for step in before[-1:]
+    )
+    return "NoEffect" if repeated or not _memory(last.cause) else "Unclear"
+
+
+_SIZELESS = frozenset({"memory-limit", "shm-size", "startup-deadline", "node", "max-model-len"})
+
+
+def _memory(cause: str) -> bool:
+    return cause in SHORTAGE or cause.startswith("device_oom")
+
+
+def episode(history: Sequence[PastStep], diagnosis: Diagnosis) -> tuple[PastStep, ...]:
+    """The newest steps that answered this same cause and phase, oldest first."""
+    steps: list[PastStep] = []
+    for step in reversed(history):
+        if (step.cause, step.phase) != (diagnosis.cause, diagnosis.phase):
+            break
+        steps.append(step)
+    return tuple(reversed(steps))
+
+
+def without_effect(steps: Sequence[PastStep]) -> frozenset[str]:
+    """The axes whose step did nothing against this failure."""
+    return frozenset(axis(step.lever) for step in steps if step.effect == "NoEffect")
+
+
+def reversed_before(history: Sequence[PastStep], lever: str, wanted: int) -> bool:
+    """True where moving `lever` in direction `wanted` would reverse its axis a second time."""
+    signs = [direction(step) for step in history if axis(step.lever) == axis(lever)]
+    signs = [sign for sign in signs if sign]
+    flips = sum(a != b for a, b in pairwise(signs))
+    return bool(signs) and wanted not in (0, signs[-1]) and flips >= 1

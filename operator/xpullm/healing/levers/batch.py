@@ -1,0 +1,152 @@
+"""Batched tokens, sequences, context: what one forward pass is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from xpullm.healing.judge import SHORTAGE
+from xpullm.healing.ladder import Move
+from xpullm.healing.levers.common import Answer, follow, relief, sentence, user_rejection
+from xpullm.healing.need import needed_kv_bytes
+from xpullm.healing.shortfall import activation_scale, shortfall
+from xpullm.healing.situation import TOKENS_FLOOR, Proposal, Rejection, Situation, Why
+from xpullm.planner.types import Arguments, Plan
+
+# vLLM's own estimate varied 33664 to 34944 between runs (vllm-xpu-kernels CI), so never all of it.
+LENGTH_SHARE = 0.95
+LENGTH_SHARE_AGAIN = 0.90
+
+
+def batched_tokens(situation: Situation, move: Move) -> Answer:
+    """Halve, as often as this failure needs; the floor is 1024 or the block size."""
+    arguments = situation.arguments
+    lever, now = "max-num-batched-tokens", arguments.max_num_batched_tokens
+    floor = max(TOKENS_FLOOR, situation.plan.ledger.block_size)
+    if not situation.chunked_prefill:
+        floor = max(floor, arguments.max_model_len)
+    return _halved(
+        situation,
+        move,
+        lever,
+        now,
+        [replace(arguments, max_num_batched_tokens=value) for value in _halves(now, floor)],
+    )
+
+
+def sequences(situation: Situation, move: Move) -> Answer:
+    """Halve, as often as this failure needs; the floor is the user's minimum concurrency."""
+    arguments = situation.arguments
+    lever, now = "max-num-seqs", arguments.max_num_seqs
+    floor = max(1, situation.wish.min_concurrency)
+    return _halved(
+        situation,
+        move,
+        lever,
+        now,
+        [replace(arguments, max_num_seqs=value) for value in _halves(now, floor)],
+    )
+
+
+def model_len(situation: Situation, move: Move) -> Answer:
+    """The context: to 95 % of what the engine says fits; else halved where the batch follows it."""
+    arguments, wish = situation.arguments, situation.wish
+    lever, now = "max-model-len", arguments.max_model_len
+    if situation.diagnosis.cause not in SHORTAGE:
+        lengths = _halves(now, wish.min_context)
+        shorter = [
+            replace(
+                arguments,
+                max_model_len=value,
+                max_num_batched_tokens=min(
+                    arguments.max_num_batched_tokens, max(value, TOKENS_FLOOR)
+                ),
+            )
+            for value in lengths
+        ]
+        return _halved(situation, move, lever, now, [] if situation.chunked_prefill else shorter)
+    if owned := user_rejection(situation, lever, now):
+        return owned
+    fits = situation.figure("max_model_len_fits") or situation.plan.ledger.max_model_len_fits
+    again = any(step.lever == lever for step in situation.history)
+    share = LENGTH_SHARE_AGAIN if again else LENGTH_SHARE
+    block = max(1, situation.plan.ledger.block_size)
+    length = min(int(fits * share), now - block) // block * block
+    if length < wish.min_context:
+        return Rejection(
+            lever,
+            Why.FLOOR,
+            f"only {fits} tokens fit, and the minimum is {wish.min_context}",
+        )
+    plan = situation.replan(replace(arguments, max_model_len=length))
+    return Proposal(
+        lever=lever,
+        before=str(now),
+        after=str(length),
+        plan=plan,
+        text=sentence(lever, now, length, f"the engine says that {fits} tokens fit"),
+        direction=-1,
+        relief_bytes=(now - length) * plan.ledger.kv_bytes_per_token,
+    )
+
+
+def _halves(now: int, floor: int) -> Iterator[int]:
+    """now/2, now/4, ... and last the floor itself."""
+    value = now // 2
+    while value > floor:
+        yield value
+        value //= 2
+    if floor < now:
+        yield floor
+
+
+def _halved(
+    situation: Situation, move: Move, lever: str, now: int, candidates: list[Arguments]
+) -> Answer:
+    """The first candidate that frees enough, else the one that frees most."""
+    if owned := user_rejection(situation, lever, now):
+        return owned
+    if move.when == "wished" and situation.wish.context is None:
+        return Rejection(lever, Why.NOT_APPLICABLE, "no context length was asked for")
+    if not candidates:
+        return Rejection(lever, Why.FLOOR, f"{lever} {now} is at its floor")
+    shortage = situation.diagnosis.cause in SHORTAGE
+    if shortage:
+        wanted = needed_kv_bytes(situation, situation.wish.context or situation.wish.min_context)
+        least, basis = 0, "activations give memory to the KV cache"
+    else:
+        missing = shortfall(situation)
+        wanted, least, basis = missing.bytes, missing.at_least_bytes, missing.basis
+    scale = activation_scale(situation)
+    best: tuple[int, Plan] | None = None
+    refused: Rejection | None = None
+    for arguments in candidates:
+        plan = follow(situation, arguments)
+        if isinstance(plan, Rejection):
+            refused = plan
+            continue
+        gained = int(relief(situation, plan) * scale)
+        if best is None or gained > best[0]:
+            best = gained, plan
+        if gained >= wanted:
+            break
+    if best is None:
+        return refused or Rejection(lever, Why.FLOOR, f"{lever} {now} is at its floor")
+    gained, plan = best
+    if gained <= 0 or gained < least:
+        return Rejection(lever, Why.USELESS, f"{lever} would free {max(0, gained) >> 20} MiB")
+    after = {
+        "max-num-batched-tokens": plan.arguments.max_num_batched_tokens,
+        "max-num-seqs": plan.arguments.max_num_seqs,
+        "max-model-len": plan.arguments.max_model_len,
+    }[lever]
+    return Proposal(
+        lever=lever,
+        before=str(now),
+        after=str(after),
+        plan=plan,
+        text=sentence(lever, now, after, basis),
+        direction=-1,
+        enough=gained >= wanted,
+        relief_bytes=gained,
+    )

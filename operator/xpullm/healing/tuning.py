@@ -1,0 +1,322 @@
+"""TuningRecord: what held and what failed for one model on one kind of card. Pure.
+
+A record is a projection: every entry can be derived again from a pod's report, so a crash between
+two writes loses nothing, and merging the same observation twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from xpullm.healing.flags import from_flags, to_flags
+from xpullm.planner.types import Arguments, Learned, LearnedEntry, Plan
+
+LIMIT = 32
+EXPIRY = timedelta(days=30)
+NODES_TO_BIND = 2  # one card with a foreign process must not shrink a fleet
+HEALTHY, FAILED = "Healthy", "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What an entry depends on: another image, driver or card teaches something else."""
+
+    model: str
+    quantization: str
+    engine_image: str
+    gpu: str
+    gpu_count: int
+    kernel: str = ""
+
+    @property
+    def record_name(self) -> str:
+        """A DNS name, the same for the same key on every operator."""
+        text = "\n".join(
+            (
+                self.model,
+                self.quantization,
+                self.engine_image,
+                self.gpu,
+                str(self.gpu_count),
+                self.kernel,
+            )
+        )
+        return f"tr-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One set of arguments and what came of it. `time` is RFC 3339."""
+
+    arguments: Arguments
+    outcome: str
+    time: str
+    cause: str = ""
+    phase: str = ""
+    node: str = ""
+    kernel: str = ""
+    planned_bytes: int = 0
+
+
+def key_of(plan: Plan, kernel: str = "") -> Key:
+    """The key of a plan's record."""
+    return Key(plan.model, plan.quantization, plan.image, plan.gpu, plan.gpu_count, kernel)
+
+
+def observation_of(
+    plan: Plan,
+    outcome: str,
+    *,
+    time: str,
+    cause: str = "",
+    phase: str = "",
+    node: str = "",
+    kernel: str = "",
+) -> Observation:
+    """What a plan taught."""
+    ledger = plan.ledger
+    planned = max(0, ledger.visible_bytes - ledger.free_bytes - ledger.reserve_bytes)
+    return Observation(
+        arguments=_memory_arguments(plan.arguments),
+        outcome=outcome,
+        time=time,
+        cause=cause,
+        phase=phase,
+        node=node,
+        kernel=kernel,
+        planned_bytes=planned,
+    )
+
+
+def merge(
+    entries: Sequence[Observation], new: Iterable[Observation], now: datetime
+) -> tuple[Observation, ...]:
+    """Entries with new ones: unexpired, Pareto-best, at most 32, in a canonical order.
+
+    Kept are the largest sets that held and the smallest that failed, per node. What was seen later
+    about the same arguments on the same node replaces what was seen before. Merging twice changes
+    nothing.
+    """
+    latest: dict[tuple[Any, ...], Observation] = {}
+    for entry in sorted((*entries, *new), key=_order):
+        if not _expired(entry, now):
+            latest[(entry.arguments, entry.node)] = entry
+    kept = [
+        entry
+        for entry in latest.values()
+        if not any(
+            _dominates(other, entry) or _outdates(other, entry)
+            for other in latest.values()
+            if other is not entry
+        )
+    ]
+    kept.sort(key=_order)
+    while len(kept) > LIMIT:  # the oldest of whichever outcome has more entries
+        healthy = sum(entry.outcome == HEALTHY for entry in kept)
+        drop = HEALTHY if healthy * 2 >= len(kept) else FAILED
+        kept.remove(next(entry for entry in kept if entry.outcome == drop))
+    return tuple(kept)
+
+
+def learned_for(
+    records: Iterable[Mapping[str, Any]], key: Key, now: datetime, node_count: int = 0
+) -> Learned:
+    """What binds the next plan for `key`, from TuningRecord objects as the API server returns them.
+
+    People's own entries (`spec`) bind. A failure that the operator saw binds when two nodes had it,
+    or when no more than one node matches (`node_count`); a success always counts. A record without
+    `kernel` is for any driver.
+    """
+    found: list[LearnedEntry] = []
+    seen: list[Observation] = []
+    for record in records:
+        for part in ("spec", "status"):
+            body = record.get(part)
+            if not isinstance(body, Mapping) or not _matches(body, key):
+                continue
+            entries = [entry for entry in decode_entries(body) if not _expired(entry, now)]
+            if part == "spec":
+                found.extend(_learned(entry) for entry in entries)
+            else:
+                seen.extend(entries)
+    healthy = [entry for entry in seen if entry.outcome == HEALTHY]
+    failed = [entry for entry in seen if entry.outcome == FAILED]
+    found.extend(_learned(entry) for entry in healthy)
+    found.extend(_learned(entry) for entry in failed if _binds(entry, failed, node_count))
+    return Learned(tuple(dict.fromkeys(found)))
+
+
+def status_of(key: Key, entries: Sequence[Observation]) -> dict[str, Any]:
+    """`status` of the key's record, as the API takes it."""
+    body: dict[str, Any] = {
+        "model": key.model,
+        "quantization": key.quantization,
+        "engineImage": key.engine_image,
+        "gpu": key.gpu,
+        "gpuCount": key.gpu_count,
+        "kernel": key.kernel,
+        "entries": [_encode(entry) for entry in entries],
+    }
+    return {name: value for name, value in body.items() if value != ""}
+
+
+def decode_entries(body: Mapping[str, Any]) -> tuple[Observation, ...]:
+    """The entries of a record's spec or status; what cannot be read is left out."""
+    rows = body.get("entries")
+    if not isinstance(rows, Sequence) or isinstance(rows, str):
+        return ()
+    return tuple(
+        entry for row in rows if isinstance(row, Mapping) and (entry := _decode(row)) is not None
+    )
+
+
+def _encode(entry: Observation) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "arguments": to_flags(entry.arguments),
+        "outcome": entry.outcome,
+        "cause": entry.cause,
+        "phase": entry.phase,
+        "node": entry.node,
+        "kernel": entry.kernel,
+        "time": entry.time,
+        "plannedBytes": entry.planned_bytes,
+    }
+    return {name: value for name, value in row.items() if value not in ("", 0)}
+
+
+def _decode(row: Mapping[str, Any]) -> Observation | None:
+    arguments = from_flags(row.get("arguments"))
+    outcome = row.get("outcome")
+    if arguments is None or outcome not in (HEALTHY, FAILED):
+        return None
+    planned = row.get("plannedBytes", 0)
+    text = {name: row.get(name) for name in ("time", "cause", "phase", "node", "kernel")}
+    return Observation(
+        arguments=arguments,
+        outcome=str(outcome),
+        planned_bytes=planned if type(planned) is int and planned >= 0 else 0,
+        **{name: value if isinstance(value, str) else "" for name, value in text.items()},
+    )
+
+
+def _matches(body: Mapping[str, Any], key: Key) -> bool:
+    return (
+        body.get("model") == key.model
+        and body.get("quantization", "") == key.quantization
+        and body.get("engineImage") == key.engine_image
+        and body.get("gpu") == key.gpu
+        and body.get("gpuCount") == key.gpu_count
+        and body.get("kernel", "") in ("", key.kernel)
+    )
+
+
+def _memory_arguments(arguments: Arguments) -> Arguments:
+    """Without what is not about memory: other flags, and whose they are."""
+    return replace(arguments, extra=(), user=frozenset())
+
+
+def _learned(entry: Observation) -> LearnedEntry:
+    return LearnedEntry(
+        entry.arguments, entry.outcome, entry.cause, entry.phase, entry.planned_bytes
+    )
+
+
+def _binds(entry: Observation, failed: Sequence[Observation], node_count: int) -> bool:
+    if node_count == 1:
+        return True
+    nodes = {
+        other.node
+        for other in failed
+        if (other.cause, other.phase) == (entry.cause, entry.phase) and _at_most(other, entry)
+    }
+    return len(nodes) >= NODES_TO_BIND
+
+
+def _expired(entry: Observation, now: datetime) -> bool:
+    """Entries of people may have no time: they do not expire."""
+    if not entry.time:
+        return False
+    try:
+        seen = datetime.fromisoformat(entry.time)
+    except ValueError:
+        return True
+    if seen.tzinfo is None:
+        return True
+    return now - seen > EXPIRY
+
+
+def _sizes(entry: Observation) -> tuple[float, ...]:
+    a = entry.arguments
+    return (
+        a.max_model_len,
+        a.max_num_seqs,
+        a.max_num_batched_tokens,
+        a.gpu_memory_utilization or 0.0,
+        a.kv_cache_memory_bytes or 0,
+        a.num_gpu_blocks_override or 0,
+        entry.planned_bytes,
+    )
+
+
+def _kind(entry: Observation) -> tuple[Any, ...]:
+    """Arguments that are not larger or smaller than others, only different."""
+    a = entry.arguments
+    return (
+        a.tensor_parallel_size,
+        a.pipeline_parallel_size,
+        a.kv_cache_dtype,
+        a.block_size,
+        a.dtype,
+        a.enforce_eager,
+        a.enable_chunked_prefill,
+        a.gpu_memory_utilization is None,
+        a.kv_cache_memory_bytes is None,
+        a.num_gpu_blocks_override is None,
+    )
+
+
+def _at_most(small: Observation, large: Observation) -> bool:
+    return _kind(small) == _kind(large) and all(
+        a <= b for a, b in zip(_sizes(small), _sizes(large), strict=True)
+    )
+
+
+def _dominates(other: Observation, entry: Observation) -> bool:
+    """True where `other` says all that `entry` says, and more."""
+    if other.outcome != entry.outcome:
+        return False
+    if _sizes(other) == _sizes(entry):
+        return False
+    if entry.outcome == HEALTHY:
+        return _at_most(entry, other)
+    return (
+        _at_most(other, entry)
+        and other.node == entry.node
+        and (other.cause, other.phase) == (entry.cause, entry.phase)
+    )
+
+
+def _outdates(other: Observation, entry: Observation) -> bool:
+    """True where more than what failed here has held on the same node since."""
+    return (
+        (entry.outcome, other.outcome) == (FAILED, HEALTHY)
+        and other.node == entry.node
+        and other.time > entry.time
+        and _at_most(entry, other)
+    )
+
+
+def _order(entry: Observation) -> tuple[Any, ...]:
+    return (
+        entry.time,
+        entry.outcome,
+        entry.node,
+        entry.cause,
+        entry.phase,
+        _sizes(entry),
+        repr(entry.arguments),
+    )

@@ -1,0 +1,140 @@
+"""What is remembered of steps, how it is judged, and how it is written down."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from xpullm.healing.decide import decide
+from xpullm.healing.history import (
+    decode_history,
+    encode_history,
+    past_step,
+    status_history,
+)
+from xpullm.healing.judge import episode, judge, judge_healthy, reversed_before
+from xpullm.healing.types import Step, Stop
+
+from .builders import failure, past, pinned, plan_of, situation
+
+OOM = "device_oom_runtime"
+
+
+@pytest.mark.parametrize(
+    ("step", "now", "effect"),
+    [
+        # the same allocation fails again, within 10 %
+        (past("max-num-seqs", 16, 8, tried_bytes=500), failure(OOM, tried_bytes=540), "NoEffect"),
+        # it fails, but much smaller
+        (past("max-num-seqs", 16, 8, tried_bytes=500), failure(OOM, tried_bytes=250), "Helped"),
+        # another failure now
+        (past("max-num-seqs", 16, 8), failure("host_oom"), "Helped"),
+        # too much after too little: the raise went too far
+        (
+            past("gpu-memory-utilization", 0.8, 0.9, cause="kv_cache_no_memory", phase="kv_alloc"),
+            failure(OOM),
+            "Worse",
+        ),
+        # no figures: nobody can tell whether it moved
+        (past("gpu-memory-utilization", 0.9, 0.85), failure(OOM), "Unclear"),
+        # environment against a cause without sizes
+        (
+            past("environment:CCL_ENABLE_SYCL_KERNELS", "", 0, cause="ccl_error"),
+            failure("ccl_error"),
+            "NoEffect",
+        ),
+        (past("memory-limit", 1, 2, cause="host_oom"), failure("host_oom"), "Helped"),
+        (past("kv-cache-memory-bytes", 1, 2, cause="growth"), failure(OOM), "Worse"),
+    ],
+)
+def test_the_next_failure_judges_the_last_step(step, now, effect):
+    assert judge((step,), now)[-1].effect == effect
+
+
+def test_two_unclear_tries_of_one_lever_are_no_effect():
+    first = past("kv-cache-memory-bytes", 9, 8, effect="Unclear")
+    second = past("kv-cache-memory-bytes", 8, 6)
+    assert judge((first, second), failure(OOM))[-1].effect == "NoEffect"
+
+
+def test_what_is_judged_stays_judged():
+    judged = past("max-num-seqs", 16, 8, effect="NoEffect")
+    assert judge((judged,), failure("host_oom")) == (judged,)
+    assert judge_healthy((judged,)) == (judged,)
+    assert judge_healthy((replace(judged, effect=""),))[-1].effect == "Helped"
+    assert judge((), failure(OOM)) == ()
+
+
+def test_a_direction_may_be_reversed_once():
+    down = past("gpu-memory-utilization", 0.9, 0.85)
+    up = past("gpu-memory-utilization", 0.85, 0.88)
+    assert not reversed_before((down,), "gpu-memory-utilization", +1)
+    assert not reversed_before((down, up), "gpu-memory-utilization", +1)
+    assert reversed_before((down, up), "gpu-memory-utilization", -1)
+    assert not reversed_before((down, up), "max-num-seqs", -1)
+
+
+def test_an_episode_is_the_newest_run_of_one_failure():
+    other = past("memory-limit", 1, 2, cause="host_oom")
+    steps = (past("max-num-seqs", 16, 8), other, past("max-num-seqs", 8, 4))
+    assert episode(steps, failure(OOM)) == steps[2:]
+
+
+def test_a_lever_without_effect_gives_way_to_the_next_and_two_end_the_ladder():
+    seen = {"tried_bytes": 1 << 29, "free_bytes": 1 << 27, "reserved_bytes": 13 << 30}
+    plan = plan_of(pinned(7))
+    once = (past("max-num-batched-tokens", 8192, 4096, tried_bytes=1 << 29),)
+    step = decide(situation(plan, failure(OOM, **seen), history=judge(once, failure(OOM, **seen))))
+    assert isinstance(step, Step)
+    assert step.lever == "kv-cache-memory-bytes"
+    twice = (
+        past("max-num-batched-tokens", 8192, 4096, effect="NoEffect"),
+        past("kv-cache-memory-bytes", 8 << 30, 7 << 30, effect="NoEffect"),
+    )
+    stop = decide(situation(plan, failure(OOM, **seen), history=twice))
+    assert isinstance(stop, Stop)
+    assert stop.reason == "LadderExhausted"
+    assert "without effect" in stop.text
+
+
+def test_history_survives_its_annotation():
+    diagnosis = failure(OOM, "runtime", "XPU out of memory. " + "x" * 999, tried_bytes=7)
+    step = Step("max-num-seqs", "16", "8", "text", plan_of(pinned(7)))
+    entry = past_step(
+        step,
+        diagnosis,
+        (),
+        time="2026-11-23T02:00:00Z",
+        failure_id="uid/1/t",
+        plan_hash="abc",
+        node="n",
+    )
+    assert (entry.attempt, entry.tried_bytes, len(entry.evidence)) == (1, 7, 300)
+    assert decode_history(encode_history((entry, entry))) == (entry, entry)
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[1]", "nonsense", '[{"attempt":"x"}]', "[null]"])
+def test_a_foreign_annotation_is_no_history_and_no_crash(text):
+    assert all(step.attempt == 0 for step in decode_history(text))
+
+
+def test_an_unknown_field_of_a_newer_operator_is_left_out():
+    text = json.dumps([{"attempt": 2, "lever": "max-num-seqs", "novel": 1, "tried_bytes": True}])
+    (step,) = decode_history(text)
+    assert (step.attempt, step.lever, step.tried_bytes) == (2, "max-num-seqs", 0)
+
+
+def test_status_shows_the_newest_twenty():
+    steps = tuple(past("max-num-seqs", 16, 8, attempt=i) for i in range(1, 31))
+    rows = status_history(steps)
+    assert [row["attempt"] for row in rows] == list(range(11, 31))
+    assert rows[-1] == {
+        "attempt": 30,
+        "time": "2026-11-23T02:00:00Z",
+        "cause": OOM,
+        "phase": "runtime",
+        "argument": "max-num-seqs",
+        "from": "16",
+        "to": "8",
+        "result": "Pending",
+    }
