@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hack.cluster import controlplane, kubeconfig, watchdog
+from hack.cluster import controlplane, engine, kubeconfig, watchdog
 from hack.cluster.build import CONTROL_PLANE, KUBELET, RUNTIME, build
 from hack.cluster.errors import ClusterError
 from hack.cluster.image import Files
@@ -256,9 +256,23 @@ class Cluster:
         """Make a simulated node; kwok keeps it Ready."""
         self.apply(kwok_node(name, labels or {}, capacity or {}, taints or []))
 
-    def image(self, name: str, files: Files | None = None, command: tuple[str, ...] = ()) -> None:
+    def image(
+        self,
+        name: str,
+        files: Files | None = None,
+        command: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Make a local image on the real node: busybox, python3 and ``files``."""
-        self.node.image(name, files or {}, command)
+        self.node.image(name, files or {}, command, environment)
+
+    def engine_images(self, tag: str = "1", truth: Mapping[str, object] | None = None) -> list[str]:
+        """Make the simulated engine's images; see ``hack.cluster.engine``."""
+        return engine.images(self.node, tag, truth or {})
+
+    def runtime_image(self, zipapp: Path, tag: str = "1") -> str:
+        """Make ``xpullm.local/runtime:TAG`` with the runtime's zipapp; returns its name."""
+        return engine.runtime_image(self.node, zipapp, tag)
 
     @contextmanager
     def port_forward(self, target: str, port: int, namespace: str = "default") -> Iterator[str]:

@@ -30,16 +30,23 @@ _UNNEEDED = re.compile(
     r"__pycache__)(/|$)"
 )
 _DEFAULT_LIBRARY_FOLDERS = ("/lib", "/usr/lib")
+_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LD_LIBRARY_PATH": "/usr/local/lib"}
 _PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def archive(name: str, files: Files, command: tuple[str, ...]) -> bytes:
+def archive(
+    name: str,
+    files: Files,
+    command: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+) -> bytes:
     """An image as a docker archive, ready for ``ctr images import``.
 
     Args:
         name: With a tag of its own; never ``latest`` (the kubelet would want to pull it).
         files: What lies above the base layer.
         command: Entrypoint; by default the container sleeps.
+        environment: Variables of the image.
     """
     if ":" not in name.rpartition("/")[2] or name.endswith(":latest"):
         raise ClusterError(f"image {name!r} needs a tag, and not :latest: it is never pulled")
@@ -52,7 +59,7 @@ def archive(name: str, files: Files, command: tuple[str, ...]) -> bytes:
         "config": {
             # Two names on one image id show the wrong one in a pod's status.
             "Labels": {"name": name},
-            "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "LD_LIBRARY_PATH=/usr/local/lib"],
+            "Env": [f"{key}={value}" for key, value in {**_ENV, **(environment or {})}.items()],
             "Entrypoint": list(command or ("/bin/sleep", "2147483647")),
         },
         "rootfs": {"type": "layers", "diff_ids": digests},

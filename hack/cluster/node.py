@@ -47,7 +47,7 @@ class RealNode:
         runtime = self._containerd()
         yield runtime
         runtime.wait_until(lambda: self._ctr("version").returncode == 0, seconds=30)
-        self.image(PAUSE, {}, ())
+        self.image(PAUSE, {})
         agent = self._kubelet(labels, backoff)
         yield agent
         agent.wait_until(lambda: self._kubectl("get", "node", NODE).returncode == 0, _READY_S)
@@ -73,7 +73,13 @@ class RealNode:
         if done.returncode != 0:
             raise ClusterError(f"cannot set resources of {NODE}: {done.stderr.strip()}")
 
-    def image(self, name: str, files: Files, command: tuple[str, ...]) -> None:
+    def image(
+        self,
+        name: str,
+        files: Files,
+        command: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Make a local image.
 
         Raises:
@@ -81,7 +87,7 @@ class RealNode:
         """
         done = subprocess.run(
             [*self._ctr_command(), "images", "import", "-"],
-            input=archive(name, files, command), capture_output=True, check=False,
+            input=archive(name, files, command, environment), capture_output=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
             raise ClusterError(f"cannot import image {name}: {done.stderr.decode().strip()}")
