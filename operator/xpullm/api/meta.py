@@ -80,8 +80,9 @@ def int_range(low: int, high: int, **extra: Any) -> Any:
     return Field(strict=True, ge=low, le=high, json_schema_extra={"format": width, **extra})
 
 
-def text(max_length: int, pattern: str | None = None, min_length: int = 1) -> Any:
-    return Field(max_length=max_length, min_length=min_length, pattern=pattern)
+def text(max_length: int, pattern: str | None = None) -> Any:
+    """A bounded string that is not empty; all our patterns ask for a character themselves."""
+    return Field(max_length=max_length, min_length=None if pattern else 1, pattern=pattern)
 
 
 # Kubernetes names (k8s.io/apimachinery pkg/util/validation).
