@@ -38,6 +38,9 @@ def _first(group: Sequence[Hit]) -> Hit:
     near = [hit for hit in group if hit.line.index - earliest.line.index <= _TRACEBACK]
     same_line = [hit for hit in near if hit.line.index == earliest.line.index]
     best = min(same_line, key=lambda hit: hit.signature.order)
+    same_cause = [hit for hit in same_line if hit.signature.cause == best.signature.cause]
+    # Of two signatures that say the same, the one at the message's head can be trusted.
+    best = next((hit for hit in same_cause if hit.signature.where == "head"), best)
     if best.signature.phase == "starting":
         starting = [hit for hit in near if hit.signature.phase == "starting"]
         best = min(starting, key=lambda hit: (hit.signature.order, hit.line.index))
