@@ -30,11 +30,6 @@ def cache_claim_name(name: str) -> str:
     return f"{name}-model-cache"
 
 
-def claim_template_name(name: str, spec_digest: str) -> str:
-    """A claim template can't be changed, so another content gets another name."""
-    return f"{name}-gpu-{spec_digest[:8]}"
-
-
 def selector(name: str) -> dict[str, str]:
     """The Deployment's selector: immutable, so nothing that a user or a plan can change."""
     return {LABEL_DEPLOYMENT: name}

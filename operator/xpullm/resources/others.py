@@ -72,15 +72,18 @@ def _requested(spec: Any) -> str | None:
     return size
 
 
+def claim_template_name(name: str, card: GPU, count: int, catalogue: Iterable[GPU]) -> str:
+    """A claim template can't be changed, so another content gets another name."""
+    return f"{name}-gpu-{codec.digest(gpu.claim_template_spec(card, count, catalogue))[:8]}"
+
+
 def claim_template(
-    owner: Mapping[str, Any], card: GPU, count: int, catalogue: Iterable[GPU]
+    owner: Mapping[str, Any], name: str, card: GPU, count: int, catalogue: Iterable[GPU]
 ) -> dict[str, Any]:
-    """A claim for whole cards of one kind; its name follows its content, which can't be changed."""
-    spec = gpu.claim_template_spec(card, count, catalogue)
-    name = names.claim_template_name(owner["metadata"]["name"], codec.digest(spec))
+    """A claim for whole cards of one kind. `name` is the one that the pod template refers to."""
     return {
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaimTemplate",
         "metadata": names.metadata(owner, name),
-        "spec": spec,
+        "spec": gpu.claim_template_spec(card, count, catalogue),
     }
