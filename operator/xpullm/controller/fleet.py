@@ -6,8 +6,8 @@ when its objects change, so that a pass costs nothing that grows with the fleet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, NODE, POD
@@ -15,7 +15,9 @@ from xpullm.controller.store import Store
 from xpullm.controller.types import Fleet, Key, Object
 from xpullm.resources.names import ANNOTATION_ATTEMPT, ENGINE_CONTAINER, LABEL_PLAN
 
-_RESERVED_SECONDS = 600.0  # a re-roll that never shows in the cluster must not block for ever
+# A re-roll that never shows in the cluster must not block the others for ever.
+_RESERVED_SECONDS = 600.0
+_JUST_NOW = float("inf")  # a beginning that the cluster does not show yet
 
 Canary = tuple[str, str, str]  # image, card, kernel
 
@@ -27,7 +29,7 @@ class Activity:
     replacing: bool = False
     canaries: frozenset[Canary] = frozenset()
     held: bool = False
-    started: float = 0.0
+    started: float = _JUST_NOW
 
 
 IDLE = Activity()
@@ -40,15 +42,21 @@ class FleetView:
         self._store = store
         self._dirty: set[Key] = set()
         self._active: dict[Key, Activity] = {}
-        self._reserved: dict[Key, float] = {}
+        self._reserved: dict[Key, tuple[float, str, Activity]] = {}
 
     def touch(self, key: Key) -> None:
         """Objects of this deployment changed."""
         self._dirty.add(key)
 
     def reserve(self, key: Key, now: float) -> None:
-        """A re-roll that replaces Ready pods was decided and is about to be written."""
-        self._reserved[key] = now
+        """A re-roll was decided and is about to be written: the next decision must see it."""
+        pods = self._store.children(POD, key)
+        deployment = self._store.get(DEPLOYMENT, *key)
+        if deployment is not None:
+            activity = Activity(
+                replacing=any(map(ready, pods)), canaries=_canaries(self._store, key, deployment)
+            )
+            self._reserved[key] = (now, deployment["metadata"]["resourceVersion"], activity)
 
     def facts(self, key: Key, now: float) -> Fleet:
         """The facts for one deployment: what all the others are doing."""
@@ -59,32 +67,43 @@ class FleetView:
             else:
                 self._active[other] = activity
         self._dirty.clear()
-        self._reserved = {
-            k: since
-            for k, since in self._reserved.items()
-            if now - since < _RESERVED_SECONDS and not self._over(k)
-        }
-        rerolling = {k for k, a in self._active.items() if a.replacing} | self._reserved.keys()
-        return Fleet(rerolling=len(rerolling - {key}), canaries=self._canaries(key))
-
-    def _over(self, key: Key) -> bool:
-        """The re-roll that was reserved is complete: the cluster shows it."""
-        deployment = self._store.get(DEPLOYMENT, *key)
-        return deployment is None or rolled_out(deployment)
-
-    def _canaries(self, key: Key) -> dict[Canary, tuple[int, int, float]]:
-        found: dict[Canary, tuple[int, int, float]] = {}
-        for other, activity in self._active.items():
-            if other == key:
-                continue
-            for canary in activity.canaries:
-                under_way, held, oldest = found.get(canary, (0, 0, float("inf")))
-                found[canary] = (
-                    under_way + (not activity.held),
-                    held + activity.held,
-                    oldest if activity.held else min(oldest, activity.started),
+        self._expire(now)
+        counted = {k: a for k, a in self._active.items() if k != key}
+        for other, (_, _, promised) in self._reserved.items():
+            if other != key:
+                shown = counted.get(other, IDLE)
+                counted[other] = replace(
+                    shown if shown.canaries else promised,
+                    replacing=shown.replacing or promised.replacing,
                 )
-        return {c: (u, h, 0.0 if u == 0 else oldest) for c, (u, h, oldest) in found.items()}
+        return Fleet(
+            rerolling=sum(activity.replacing for activity in counted.values()),
+            canaries=_sum(counted.values(), now),
+        )
+
+    def _expire(self, now: float) -> None:
+        """Forget reservations that the cluster shows: written, and the roll-out complete."""
+        for key, (since, version, _) in list(self._reserved.items()):
+            deployment = self._store.get(DEPLOYMENT, *key)
+            if (
+                deployment is None
+                or now - since > _RESERVED_SECONDS
+                or (deployment["metadata"]["resourceVersion"] != version and rolled_out(deployment))
+            ):
+                del self._reserved[key]
+
+
+def _sum(activities: Iterable[Activity], now: float) -> dict[Canary, tuple[int, int, float]]:
+    found: dict[Canary, tuple[int, int, float]] = {}
+    for activity in activities:
+        for canary in activity.canaries:
+            under_way, held, oldest = found.get(canary, (0, 0, now))
+            found[canary] = (
+                under_way + (not activity.held),
+                held + activity.held,
+                oldest if activity.held else min(oldest, activity.started),
+            )
+    return found
 
 
 def activity_of(store: Store, key: Key) -> Activity:
@@ -100,14 +119,11 @@ def activity_of(store: Store, key: Key) -> Activity:
     attempt = deployment["metadata"].get("annotations", {}).get(ANNOTATION_ATTEMPT, "0")
     if attempt in ("", "0"):
         return Activity(replacing=replacing) if replacing else IDLE
-    llmd = store.get(LLMDEPLOYMENT, *key) or {}
-    card = str(llmd.get("status", {}).get("plan", {}).get("gpu") or "")
-    image = _image(template)
     return Activity(
         replacing=replacing,
-        canaries=frozenset((image, card, kernel) for kernel in _kernels(store, current)),
+        canaries=_canaries(store, key, deployment),
         held=any(ready(pod) for pod in current),
-        started=min((_created(pod) for pod in current), default=0.0),
+        started=min((_created(pod) for pod in current), default=_JUST_NOW),
     )
 
 
@@ -123,16 +139,20 @@ def rolled_out(deployment: Object) -> bool:
     )
 
 
-def _kernels(store: Store, pods: list[Object]) -> Iterator[str]:
-    for pod in pods:
-        node = store.get(NODE, "", pod["spec"].get("nodeName") or "")
-        if node is not None:
-            yield str(node.get("status", {}).get("nodeInfo", {}).get("kernelVersion", ""))
+def _canaries(store: Store, key: Key, deployment: Object) -> frozenset[Canary]:
+    """Image, card and kernels that this deployment's pods try or tried."""
+    containers = deployment["spec"]["template"]["spec"].get("containers", ())
+    image = next((str(c["image"]) for c in containers if c["name"] == ENGINE_CONTAINER), "")
+    llmd = store.get(LLMDEPLOYMENT, *key) or {}
+    card = str(llmd.get("status", {}).get("plan", {}).get("gpu") or "")
+    nodes = (
+        store.get(NODE, "", pod["spec"].get("nodeName") or "") for pod in store.children(POD, key)
+    )
+    return frozenset((image, card, _kernel(node)) for node in nodes if node is not None)
 
 
-def _image(template: Object) -> str:
-    containers = template["spec"].get("containers", ())
-    return next((str(c["image"]) for c in containers if c["name"] == ENGINE_CONTAINER), "")
+def _kernel(node: Object) -> str:
+    return str(node.get("status", {}).get("nodeInfo", {}).get("kernelVersion", ""))
 
 
 def _plan(pod: Object) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from xpullm.controller.apply import Applier
 from xpullm.controller.errors import ApiError, ConflictError, RejectedError, ThrottledError
-from xpullm.controller.fleet import FleetView, ready
+from xpullm.controller.fleet import FleetView
 from xpullm.controller.metrics import Metrics
 from xpullm.controller.observe import observe
 from xpullm.controller.report import refused, report
@@ -104,7 +104,7 @@ class Reconciler:
         if llmd is None or llmd["metadata"].get("deletionTimestamp"):
             return Outcome("gone")  # owner references do the rest
         decision = self._decided(snapshot, now)
-        if decision.rerolled and any(map(ready, snapshot.pods)):
+        if decision.replaces_ready:
             self._fleet.reserve(key, now)  # before the first await: no other pass comes between
         try:
             await self._applier.apply(llmd, decision, now)

@@ -74,3 +74,4 @@ class Decision:
     requeue_after_seconds: float | None = None
     cause_seen: str = ""  # for metrics: the newest diagnosed cause
     rerolled: bool = False
+    replaces_ready: bool = False  # a re-roll that costs Ready pods: counts against the budget

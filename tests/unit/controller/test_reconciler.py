@@ -1,0 +1,116 @@
+"""The loop around a pass: back-off, what is counted, and that one object stops no other."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from tests.unit.controller import world
+from tests.unit.controller.double import ApiDouble
+from tests.unit.controller.virtual import run
+from tests.unit.controller.world import Operator
+
+from xpullm.controller.errors import ThrottledError, UnavailableError
+from xpullm.controller.kinds import POD
+from xpullm.controller.types import Decision
+
+
+async def work(operator: Operator, seconds: float, workers: int = 2) -> None:
+    await operator.resync.prime()
+    tasks = [asyncio.create_task(operator.reconciler.work()) for _ in range(workers)]
+    await asyncio.sleep(seconds)
+    operator.queue.shut_down()
+    await asyncio.gather(*tasks)
+
+
+def count(operator: Operator, name: str, **labels: str) -> float:
+    return operator.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_a_decision_that_fails_is_tried_again_with_back_off_and_others_go_on() -> None:
+    times: list[float] = []
+
+    def decide(snapshot: Any, now: float) -> Decision:
+        if snapshot.key[1] == "bad":
+            times.append(asyncio.get_running_loop().time())
+            raise ValueError("bad")
+        return world.decide(snapshot, now)
+
+    async def scenario() -> ApiDouble:
+        api = ApiDouble()
+        api.add(world.llmd("bad"))
+        api.add(world.llmd("good"))
+        await work(Operator(api, decide), 10)
+        return api
+
+    api = run(scenario())
+    assert ("deployments", "ns", "good") in api.objects
+    waits = [round(b - a, 2) for a, b in itertools.pairwise(times)]
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "least"),
+    [
+        (UnavailableError(500, "InternalError", "x"), "api-error", 8),
+        (ThrottledError(429, "TooManyRequests", "x", 4.0), "throttled", 3),
+    ],
+)
+def test_an_api_server_in_trouble_is_not_hammered(
+    error: Exception, result: str, least: int
+) -> None:
+    async def scenario() -> float:
+        api = ApiDouble()
+        api.add(world.llmd())
+        api.refuse["deployments"] = error
+        operator = Operator(api)
+        await work(operator, 12.5)
+        return count(operator, "xpullm_reconcile_total", result=result)
+
+    assert least <= run(scenario()) <= least + 1
+
+
+def test_a_decision_asks_to_come_again() -> None:
+    times: list[float] = []
+
+    def decide(_: Any, __: float) -> Decision:
+        times.append(asyncio.get_running_loop().time())
+        return Decision(requeue_after_seconds=60.0)
+
+    async def scenario() -> None:
+        api = ApiDouble()
+        api.add(world.llmd())
+        await work(Operator(api, decide), 150)
+
+    run(scenario())
+    assert [b - a for a, b in itertools.pairwise(times)] == [60.0, 60.0]
+
+
+def test_a_re_roll_is_counted_with_its_cause_and_the_time_to_status_is_taken() -> None:
+    async def scenario() -> tuple[float, float]:
+        api = ApiDouble()
+        api.add(world.llmd())
+        operator = Operator(api)
+        await operator.settle()
+        operator.store.put(POD, api.add(world.pod(0, failed=True)))
+        operator._touched(world.KEY)
+        await work(operator, 1)
+        return (
+            count(operator, "xpullm_rerolls_total", reason="device_oom"),
+            count(operator, "xpullm_cause_latency_seconds_count"),
+        )
+
+    assert run(scenario()) == (1.0, 1.0)
+
+
+def test_our_own_writes_cause_one_more_pass_and_no_write() -> None:
+    async def scenario() -> tuple[float, int]:
+        api = ApiDouble()
+        api.add(world.llmd())
+        operator = Operator(api)
+        await work(operator, 600)
+        return count(operator, "xpullm_reconcile_total", result="ok"), len(api.writes)
+
+    assert run(scenario()) == (2.0, 3)
