@@ -66,11 +66,11 @@ def _parse(kind: type[_Resource], manifest: Mapping[str, Any], check: bool) -> _
     if wrong:
         raise ManifestError(tuple(wrong))
     try:
-        resource = _read(kind, dict(manifest))
+        resource = _read(kind, _without_nulls(manifest))
     except ValidationError as error:
         raise ManifestError(tuple(_pydantic_problems(error))) from None
     if check:
-        problems = tuple(_nulls(manifest.get("spec"), "spec")) + tuple(violations(resource))
+        problems = tuple(violations(resource))
         if problems:
             raise ManifestError(problems)
     return resource
@@ -130,17 +130,13 @@ def _duplicates(
         seen.add(identity)
 
 
-def _nulls(value: Any, path: str) -> Iterator[Problem]:
-    if value is None:
-        yield Problem(path, "null", "must not be null: remove the field")
-    elif isinstance(value, Mapping):
-        for key, below in value.items():
-            if path == "spec.model.facts" and below is None:
-                continue  # config.json has nulls; unknown fields may be null
-            yield from _nulls(below, join(path, str(key)))
-    elif isinstance(value, (list, tuple)):
-        for index, below in enumerate(value):
-            yield from _nulls(below, f"{path}[{index}]")
+def _without_nulls(value: Any) -> Any:
+    """The API server takes a null member for an absent one."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(below) for key, below in value.items() if below is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 def _pydantic_problems(error: ValidationError) -> Iterator[Problem]:

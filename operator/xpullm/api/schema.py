@@ -35,8 +35,8 @@ def schema_problems(manifest: Mapping[str, Any]) -> tuple[Problem, ...]:
 
 
 def _check(schema: Schema, value: Any, path: str) -> Iterator[Problem]:
-    if schema.get("x-kubernetes-int-or-string"):
-        return
+    if value is None or schema.get("x-kubernetes-int-or-string"):
+        return  # null is the same as absent; quantities are the models' matter
     kind = schema["type"]
     if not _is(kind, value):
         yield Problem(path, show(value), f"must be of type {kind}")
@@ -58,7 +58,7 @@ def _is(kind: str, value: Any) -> bool:
 def _check_object(schema: Schema, value: Mapping[str, Any], path: str) -> Iterator[Problem]:
     properties = schema.get("properties", {})
     for name in schema.get("required", ()):
-        if name not in value:
+        if value.get(name) is None:
             yield Problem(join(path, name), "", "is required")
     for name, below in value.items():
         here = join(path, str(name))
