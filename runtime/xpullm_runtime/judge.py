@@ -7,6 +7,7 @@ from dataclasses import replace
 from .diagnosis import classify
 from .diagnosis.types import Diagnosis, Evidence
 from .process import exit_code
+from .report import EVIDENCE_LINES
 from .state import State
 from .watch import Verdict
 
@@ -60,6 +61,6 @@ def _own(cause: str, reason: str, found: Diagnosis, state: State) -> Diagnosis:
         phase=phase,
         helps=HELPS.get(cause, "wait"),
         actionable=cause == "host_oom",
-        evidence=(f"[xpullm] {reason}", *found.evidence),
+        evidence=(f"[xpullm] {reason}", *found.evidence[: EVIDENCE_LINES - 1]),
         summary=reason,
     )

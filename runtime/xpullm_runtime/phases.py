@@ -44,8 +44,9 @@ def phase_of(line: str) -> str | None:
     if found is None or seen.echo:
         return None
     phase = phases[found[0]]
-    # Progress bars (tqdm) have no logger's prefix; they only ever tell of weights.
-    bare = phase == "weights" and found.start() == 0
+    # Progress bars (tqdm) have no logger's prefix and ipex-llm's is "- INFO - "; both only ever
+    # tell of weights.
+    bare = phase == "weights" and seen.full[: found.start()] in ("", "- INFO - ", "INFO - ")
     return phase if seen.logged or bare else None
 
 

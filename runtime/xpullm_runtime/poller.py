@@ -14,7 +14,7 @@ from .config import RuntimeConfig
 from .state import State
 from .watch import TokenFlow
 
-STARTING_SECONDS = 1.0  # between looks before the engine serves
+STARTING_SECONDS = 0.5  # between looks before the engine serves
 SERVING_SECONDS = 5.0
 ANSWER_SECONDS = 10.0  # /health under load
 PROBE_SECONDS = 60.0  # a single token, when nothing else moves

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import __version__, phases
@@ -23,12 +24,15 @@ _REMEMBERED_LINES = 256  # to tell a repeated line ("still waiting …") from pr
 
 
 class State:
-    """One engine run. `changed` is set whenever the termination message should be rewritten."""
+    """One engine run. `changed` is set whenever the termination message should be rewritten;
+    `wake` is then called once, to have it done at once.
+    """
 
-    def __init__(self, config: RuntimeConfig) -> None:
+    def __init__(self, config: RuntimeConfig, wake: Callable[[], None] = lambda: None) -> None:
         self.config = config
         self.tail = Tail()
         self.changed = threading.Event()
+        self._wake = wake
         self.phase = "starting"
         self.healthy = False  # the engine's /health answered 200 at the last look
         self.started_up = False  # healthy once, and burn-in (if any) is over
@@ -60,7 +64,10 @@ class State:
         self.output_bytes[stream] += len(data)
         lines = self._cutters[stream]
         for line in lines.feed(data) if data else lines.flush():
-            self._on_line(line)
+            try:
+                self._on_line(line)
+            except Exception:  # noqa: BLE001 - output must flow on, whatever a line does to us
+                self.note(traceback.format_exc(limit=-1))
 
     def _on_line(self, line: str) -> None:
         decisive = interesting(line)
@@ -74,7 +81,7 @@ class State:
         if phase:
             self.enter(phase)
         if decisive or found:
-            self.changed.set()
+            self.touch()
 
     def _note_progress(self, line: str) -> None:
         """The same words again are no progress: a hung engine keeps saying that it waits."""
@@ -90,7 +97,13 @@ class State:
                 return
             self.phase = phase
             self.last_progress = time.monotonic()
-        self.changed.set()
+        self.touch()
+
+    def touch(self) -> None:
+        """The termination message is out of date."""
+        if not self.changed.is_set():
+            self.changed.set()
+            self._wake()
 
     def progress(self) -> None:
         """Something other than output showed that the engine is at work."""
@@ -105,7 +118,7 @@ class State:
     def on_host(self, host: HostMemory) -> None:
         """A reading of the cgroup."""
         if host.oom_kills != self.host.oom_kills:
-            self.changed.set()
+            self.touch()
         self.host = host
         self.working_set_peak_bytes = max(self.working_set_peak_bytes, host.working_set_bytes)
 
@@ -118,7 +131,7 @@ class State:
         """From now on the engine is going down; the phase it was in stays known."""
         self.stopping = True
         self.healthy = False
-        self.changed.set()
+        self.touch()
 
     def start_complete(self) -> None:
         """The engine is healthy and proven: the startup probe passes from now on."""
@@ -126,7 +139,7 @@ class State:
         if not self.started_up:
             self.ready_after = self.seconds()
             self.started_up = True
-        self.changed.set()
+        self.touch()
 
     def report(
         self,

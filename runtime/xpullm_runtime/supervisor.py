@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -26,6 +27,7 @@ from .watch import Verdict, Vitals, Watchdog
 
 TICK_SECONDS = 0.25
 LEFTOVER_SECONDS = 2.0
+WRITE_SECONDS = 0.1  # at the least between two termination messages
 REFRESH_SECONDS = 10.0  # the termination message, when only its figures moved
 VERDICT_GRACE_SECONDS = 10.0  # a hung engine seldom heeds SIGTERM
 
@@ -38,6 +40,11 @@ def log(text: str) -> None:
     print(f"[xpullm] {text}", file=sys.stderr, flush=True)
 
 
+def _wake() -> None:
+    """End the main thread's wait: SIGCHLD is blocked in every thread and taken by sigtimedwait."""
+    os.kill(os.getpid(), signal.SIGCHLD)
+
+
 class Supervisor:
     """Everything here happens in the main thread; helpers run in threads and only report."""
 
@@ -47,7 +54,7 @@ class Supervisor:
         self._config = config
         self._argv = list(argv)
         self._environ = dict(environ)
-        self._state = State(config)
+        self._state = State(config, wake=_wake)
         self._message = TerminationLog(config.termination_log)
         self._engine = process.Engine()
         self._observer = Observer(config, self._state, own_cgroup())
@@ -59,6 +66,7 @@ class Supervisor:
         self._verdict: Verdict | None = None
         self._kill_at: float | None = None
         self._refresh_at = 0.0
+        self._write_at = 0.0
 
     def run(self) -> int:
         """Start, watch, end; returns the exit code for the container."""
@@ -179,9 +187,9 @@ class Supervisor:
             state.start_complete()
             log(f"ready after {state.seconds():.0f} s; {self._proof.summary()}")
         now = time.monotonic()
-        if state.changed.is_set() or now >= self._refresh_at:
+        if now >= self._refresh_at or (state.changed.is_set() and now >= self._write_at):
             state.changed.clear()
-            self._refresh_at = now + REFRESH_SECONDS
+            self._refresh_at, self._write_at = now + REFRESH_SECONDS, now + WRITE_SECONDS
             self._message.write(state.report())
 
     def _vitals(self, now: float) -> Vitals:

@@ -1,0 +1,107 @@
+"""Runs the supervisor as a process of its own around small engines written in the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xpullm_runtime.report import Report, decode
+
+RUNTIME = Path(__file__).parents[3] / "runtime"
+TINY_ENGINE = Path(__file__).with_name("tiny_engine.py")
+
+
+@dataclass
+class Run:
+    """A supervisor at work."""
+
+    process: subprocess.Popen[bytes]
+    message: Path
+    port: int
+
+    def finish(self) -> tuple[int, bytes, bytes]:
+        out, err = self.process.communicate()
+        return self.process.returncode, out, err
+
+    def report(self) -> Report:
+        report = decode(self.message.read_bytes())
+        assert report is not None
+        return report
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.get("/status")[1])
+
+
+Supervise = Callable[..., Run]
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Supervise]:
+    """`supervise(script, *arguments, **config)`: the script is Python source or a path."""
+    runs: list[Run] = []
+
+    def start(script: str | Path, *arguments: object, **config: Any) -> Run:
+        if isinstance(script, str):
+            path = tmp_path / f"engine{len(runs)}.py"
+            path.write_text(textwrap.dedent(script))
+        else:
+            path = script
+        message = tmp_path / f"message{len(runs)}"
+        port = config.get("runtime_port") or free_port()
+        settings = {"runtime_port": port, "termination_log": str(message)}
+        settings |= {"engine_port": free_port()} | config
+        words = [sys.executable, "-u", str(path), *map(str, arguments)]
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-m", "xpullm_runtime", "run", "--", *words],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(RUNTIME),
+                "XPULLM_RUNTIME": json.dumps(settings),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        runs.append(Run(process, message, port))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.send_signal(signal.SIGKILL)
+        run.process.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(true: Callable[[], object]) -> None:
+    """Wait until `true()`; the test's own time limit is what ends a wait in vain."""
+    while not true():
+        time.sleep(0.02)

@@ -1,0 +1,122 @@
+"""A tiny HTTP server with the few answers of an engine that the supervisor asks for.
+
+As a program: `python tiny_engine.py PORT BEHAVIOUR`, where the behaviour is one of `good`,
+`dead` (health turns 500 after the first 200), `silent` (accepts completions and never answers),
+`dies` (ends the process with code 1 and an out-of-memory line at the first completion).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+OOM = (
+    "ERROR 11-02 10:00:00 [core.py:700] torch.OutOfMemoryError: XPU out of memory. Tried to "
+    "allocate 130.00 MiB. GPU 0 has a total capacity of 15.11 GiB of which 64.00 MiB is free."
+)
+
+
+class TinyEngine(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, port: int = 0, behaviour: str = "good") -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.behaviour = behaviour
+        self.lock = threading.Lock()
+        self.requests: list[dict[str, Any]] = []
+        self.decoding = 0
+        self.most_decoding = 0
+        self.healths = 0
+        self.running = 0
+
+    def start(self) -> TinyEngine:
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up ends its request, as in a real engine."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: TinyEngine
+
+    def do_GET(self) -> None:
+        server = self.server
+        if self.path == "/health":
+            server.healths += 1
+            dead = server.behaviour == "dead" and server.healths > 1
+            self._answer(500 if dead else 200, b"")
+        elif self.path == "/v1/models":
+            body = {"data": [{"id": "tiny", "max_model_len": 128}]}
+            self._answer(200, json.dumps(body).encode())
+        elif self.path == "/metrics" and server.behaviour != "no-metrics":
+            text = f'vllm:num_requests_running{{engine="0"}} {float(server.running)}\n'
+            text += "vllm:prompt_tokens_total 7.0\nvllm:generation_tokens_total 3.0\n"
+            text += 'vllm:request_success_total{finished_reason="stop"} 2.0\n'
+            text += 'vllm:request_success_total{finished_reason="length"} 1.0\n'
+            self._answer(200, text.encode())
+        else:
+            self._answer(404, b"")
+
+    def do_POST(self) -> None:
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body["authorization"] = self.headers.get("Authorization")
+        with server.lock:
+            server.requests.append(body)
+        if server.behaviour == "refuses":
+            self._answer(400, b'{"error": "no completions here"}')
+        elif server.behaviour == "fails":
+            self._answer(500, b'{"error": "EngineDeadError"}')
+        elif server.behaviour == "silent":
+            time.sleep(60)
+        elif server.behaviour == "dies":
+            print("\n".join([OOM] * 2), flush=True)
+            os._exit(1)
+        elif body.get("stream"):
+            self._stream(body["max_tokens"])
+        else:
+            self._answer(200, b'{"choices": [{"text": "x"}]}')
+
+    def _stream(self, tokens: int) -> None:
+        server = self.server
+        self.send_response(200)
+        self.end_headers()
+        with server.lock:
+            server.decoding += 1
+            server.most_decoding = max(server.most_decoding, server.decoding)
+        try:
+            for _ in range(tokens):
+                self.wfile.write(b'data: {"choices": [{"text": "x"}]}\n\n')
+                self.wfile.flush()
+                time.sleep(0.002)
+            self.wfile.write(b"data: [DONE]\n\n")
+        except OSError:
+            pass
+        finally:
+            with server.lock:
+                server.decoding -= 1
+
+    def _answer(self, status: int, data: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: Any) -> None:
+        """Quiet."""
+
+
+if __name__ == "__main__":
+    engine = TinyEngine(int(sys.argv[1]), sys.argv[2])
+    print("INFO:     Application startup complete.", flush=True)
+    engine.serve_forever()
