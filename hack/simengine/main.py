@@ -17,7 +17,7 @@ from .server import Server
 from .truth import Truth, load
 
 _DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
-_WATCHDOG_S = 1.0  # vLLM looks every 5 s; one test after the other waits for it
+_WATCHDOG_S = 0.3  # vLLM looks every 5 s; each test would wait for it
 
 
 def vllm(words: list[str] | None = None) -> int:

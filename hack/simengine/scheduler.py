@@ -11,15 +11,16 @@ class Sequence:
     """One request in the engine."""
 
     id: str
-    prompt: int  # tokens
+    prompt: int  # tokens to fill in before anything is sampled
     wanted: int  # tokens to generate
-    filled: int = 0  # prompt tokens in the cache
+    filled: int = 0  # of the prompt, in the cache
+    decoded: int = 0  # sampled tokens that came back as input, in the cache
     generated: int = 0
 
     @property
     def cached(self) -> int:
         """Tokens in the cache."""
-        return self.filled + self.generated
+        return self.filled + self.decoded
 
     @property
     def finished(self) -> bool:
@@ -114,13 +115,16 @@ class Scheduler:
         taken = min(left, budget) if left else 1
         while not self._room(sequence, taken):
             victim = self.running.pop()
-            victim.filled = victim.generated = 0  # recomputed later
+            victim.prompt += victim.decoded  # recomputed later with what it has generated
+            victim.filled = victim.decoded = 0
             self.waiting.appendleft(victim)
             self.preempted += 1
             if victim is sequence:
                 return 0
         if left:
             sequence.filled += taken
+        else:
+            sequence.decoded += 1
         return taken
 
     def _admits(self, sequence: Sequence, tokens: int) -> bool:

@@ -38,7 +38,7 @@ class Truth:
     # The host.
     host_load: int = 0  # real memory, touched while weights are loaded, as by quantizing online
     start_seconds: float = 0.3  # spent loading
-    tokens_per_second: float = 200_000.0  # prefill
+    tokens_per_second: float = 20_000.0  # prefill; slow enough that requests queue up
     step_seconds: float = 0.001  # one decode step
 
     # Faults. A request number counts from 1; 0 is never.
