@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 GROUP = "xpullm.io"
@@ -95,8 +96,20 @@ DataKey = Annotated[str, text(253, r"^[A-Za-z0-9._-]+$")]
 # A catalogue name is also a label value (`xpullm.io/gpu-type`).
 CatalogueName = Annotated[str, text(63, LABEL_VALUE)]
 ImageReference = Annotated[str, text(1024, r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
+
+
+def _rfc3339(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be a time as in RFC 3339, such as 2026-01-31T12:00:00Z") from None
+    return value
+
+
 Timestamp = Annotated[
-    str, Field(max_length=64, min_length=1, json_schema_extra={"format": "date-time"})
+    str,
+    Field(max_length=64, min_length=1, json_schema_extra={"format": "date-time"}),
+    AfterValidator(_rfc3339),
 ]
 ByteCount = Annotated[int, int_range(0, 2**53)]
 SignedByteCount = Annotated[int, int_range(-(2**53), 2**53)]

@@ -142,13 +142,10 @@ class CacheClaim(ApiModel):
     """Size of a claim that the operator creates and owns; it can only grow."""
     storage_class_name: ObjectName | None = None
     """StorageClass of the owned claim; absent: the cluster's default."""
-    access_modes: (
-        Annotated[
-            tuple[AccessMode, ...],
-            Field(min_length=1, max_length=4, json_schema_extra=SchemaOnly.LIST_SET),
-        ]
-        | None
-    ) = None
+    access_modes: Annotated[
+        tuple[AccessMode, ...] | None,
+        Field(min_length=1, max_length=4, json_schema_extra=SchemaOnly.LIST_SET),
+    ] = None
     """Access modes of the owned claim; absent: ReadWriteOnce."""
 
 

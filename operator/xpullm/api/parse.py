@@ -98,21 +98,18 @@ def violations(model: BaseModel, path: str = "") -> Iterator[Problem]:
         if isinstance(value, BaseModel):
             yield from violations(value, below)
         elif isinstance(value, tuple):
-            yield from _duplicates(value, _list_keys(info.metadata), below)
+            yield from _duplicates(value, _list_keys(info.json_schema_extra), below)
             for index, item in enumerate(value):
                 if isinstance(item, BaseModel):
                     yield from violations(item, f"{below}[{index}]")
 
 
-def _list_keys(metadata: list[Any]) -> tuple[str, ...] | None:
+def _list_keys(extra: Any) -> tuple[str, ...] | None:
     """The keys of a list-map; () for a set; None for an atomic list."""
-    for item in metadata:
-        extra = getattr(item, "json_schema_extra", None) or {}
-        if extra.get("x-kubernetes-list-type") == "set":
-            return ()
-        if extra.get("x-kubernetes-list-type") == "map":
-            return tuple(extra["x-kubernetes-list-map-keys"])
-    return None
+    kind = (extra or {}).get("x-kubernetes-list-type")
+    if kind == "map":
+        return tuple(extra["x-kubernetes-list-map-keys"])
+    return () if kind == "set" else None
 
 
 def _duplicates(
