@@ -48,14 +48,11 @@ class FleetView:
         """Objects of this deployment changed."""
         self._dirty.add(key)
 
-    def reserve(self, key: Key, now: float) -> None:
+    def reserve(self, key: Key, now: float, *, replacing: bool) -> None:
         """A re-roll was decided and is about to be written: the next decision must see it."""
-        pods = self._store.children(POD, key)
         deployment = self._store.get(DEPLOYMENT, *key)
         if deployment is not None:
-            activity = Activity(
-                replacing=any(map(ready, pods)), canaries=_canaries(self._store, key, deployment)
-            )
+            activity = Activity(replacing, _canaries(self._store, key, deployment))
             self._reserved[key] = (now, deployment["metadata"]["resourceVersion"], activity)
 
     def facts(self, key: Key, now: float) -> Fleet:

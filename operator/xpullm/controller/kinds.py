@@ -80,11 +80,16 @@ EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILDREN = (DEPLOYMENT, SERVICE, CLAIM, CLAIM_TEMPLATE, CONFIG_MAP, POD, JOB)
-WATCHED = (LLMDEPLOYMENT, TUNING_RECORD, *CHILDREN, NODE, RESOURCE_SLICE, DEVICE_CLASS)
+# Nothing creates Jobs yet: model inspection adds them here, and to the chart's rules.
+WATCHED = tuple(
+    kind
+    for kind in (LLMDEPLOYMENT, TUNING_RECORD, *CHILDREN, NODE, RESOURCE_SLICE, DEVICE_CLASS)
+    if kind is not JOB
+)
 # The API server refuses changes of their spec, so they are created and never written again.
 IMMUTABLE = frozenset({JOB, CLAIM_TEMPLATE})
 
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*WATCHED, EVENT, LEASE)}
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*WATCHED, JOB, EVENT, LEASE)}
 
 
 def kind_of(obj: Mapping[str, Any]) -> Kind:

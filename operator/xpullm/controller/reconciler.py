@@ -105,7 +105,8 @@ class Reconciler:
             return Outcome("gone")  # owner references do the rest
         decision = self._decided(snapshot, now)
         if decision.replaces_ready:
-            self._fleet.reserve(key, now)  # before the first await: no other pass comes between
+            # Before the first await, so that no other decision comes between.
+            self._fleet.reserve(key, now, replacing=decision.replaces_ready)
         try:
             await self._applier.apply(llmd, decision, now)
         except RejectedError as error:

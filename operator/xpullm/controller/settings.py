@@ -33,6 +33,10 @@ class Settings:
     metrics_port: int = _setting(8080, "port of /metrics; 0: any, -1: none")
     log_level: str = _setting("info", "lowest level", ("debug", "info", "warning", "error"))
     log_format: str = _setting("text", "form of log lines", ("text", "json"))
+    max_concurrent_rerolls: int = _setting(3, "re-rolls of Ready pods at the same time, in all")
+    runtime_image: str = _setting("", "image with the supervisor; empty: this release's")
+    render_groups: tuple[str, ...] = _setting((), "group ids of /dev/dri on the nodes, by comma")
+    check_devices: bool = _setting(True, "engines refuse to start without the planned cards")
     kubeconfig: str = _setting("", "file; empty: the pod's ServiceAccount, else KUBECONFIG")
     context: str = _setting("", "context in the kubeconfig")
 
@@ -115,9 +119,15 @@ def _check(settings: Settings) -> None:
     for name, low, high in (
         ("workers", 1, 256),
         ("resync_seconds", 10, 86_400),
+        ("max_concurrent_rerolls", 1, 10_000),
         ("probe_port", -1, 65_535),
         ("metrics_port", -1, 65_535),
     ):
         value = getattr(settings, name)
         if not low <= value <= high:
             raise InvalidSettingsError(f"{name} is {value}; it must be from {low} to {high}")
+    for group in settings.render_groups:
+        if not group.isdecimal() or int(group) >= 2**31:
+            raise InvalidSettingsError(
+                f"render_groups has {group!r}; group ids are numbers below 2147483648"
+            )

@@ -27,6 +27,7 @@ def test_a_switch_can_be_turned_off_by_flag() -> None:
         (["--workers", "0"], "workers is 0; it must be from 1 to 256"),
         (["--workers", "many"], "workers is 'many'; it must be a whole number"),
         (["--log-format", "xml"], "log_format is 'xml'; it must be one of text, json"),
+        (["--render-groups", "44,video"], "render_groups has 'video'"),
         (["--probe-port", "70000"], "probe_port is 70000; it must be from -1 to 65535"),
     ],
 )
