@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .diagnosis import classify
+from .diagnosis import causes, classify
 from .diagnosis.types import Diagnosis, Evidence
 from .process import exit_code
 from .report import EVIDENCE_LINES
@@ -15,52 +15,46 @@ from .watch import Verdict
 VAGUE = ("", "unknown", "engine_dead", "engine_hang", "engine_init_failed", "worker_died",
          "startup_killed", "sigterm")  # fmt: skip
 
-HELPS = {
-    "host_oom": "resources",
-    "startup_killed": "deadline",
-    "engine_hang": "reschedule",
-    "engine_dead": "reschedule",
-    "no_device": "person",
-    "permission_denied": "person",
-    "wrong_gpu": "reschedule",
-    "port_in_use": "person",
-    "bad_pod_spec": "person",
-}
-
 
 def judge(state: State, status: int, verdict: Verdict | None, stopped: bool) -> Diagnosis:
-    """`status` as in subprocess; `stopped`: someone outside asked for the end."""
+    """`status` as in subprocess; `stopped`: someone outside asked for the end.
+
+    Where the end was not the engine's own, its exit code says nothing about the cause.
+    """
+    code = exit_code(status) if verdict is None else 1
     found = classify(
         Evidence(
             log=state.tail.text(),
-            exit_code=exit_code(status),
+            exit_code=None if stopped else code,
             host_oom_kills=state.host.oom_kills,
             was_ready=state.started_up,
         )
     )
+    if found.phase == "unknown":
+        found = replace(found, phase=state.phase)
     if verdict is not None:
         if verdict.cause != "host_oom" and found.actionable and found.cause not in VAGUE:
             return found
-        return _own(verdict.cause, verdict.reason, found, state)
+        return observed(verdict.cause, verdict.reason, state.phase, found)
     if stopped:
-        return _own("sigterm", "asked to end from outside", found, state)
-    if found.phase == "unknown":
-        found = replace(found, phase=state.phase)
+        asked = observed("sigterm", "asked to end from outside", state.phase, found)
+        return replace(asked, actionable=False)
     if state.phase == "starting" and found.cause in (*VAGUE, "no_device"):
         for finding in state.findings:
             if finding.cause in ("no_device", "permission_denied"):
-                return _own(finding.cause, finding.text, found, state)
+                return observed(finding.cause, finding.text, state.phase, found)
     return found
 
 
-def _own(cause: str, reason: str, found: Diagnosis, state: State) -> Diagnosis:
-    phase = found.phase if found.cause == cause else state.phase
-    return replace(
-        found,
-        cause=cause,
-        phase=phase,
-        helps=HELPS.get(cause, "wait"),
-        actionable=cause == "host_oom",
-        evidence=(f"[xpullm] {reason}", *found.evidence[: EVIDENCE_LINES - 1]),
+def observed(cause: str, reason: str, phase: str, found: Diagnosis | None = None) -> Diagnosis:
+    """What the supervisor saw itself, before whatever the log adds to it."""
+    lines = found.evidence if found else ()
+    return Diagnosis(
+        cause,
+        found.phase if found and found.cause == cause else phase,
+        helps=str(causes()[cause]["helps"]),
+        evidence=(f"[xpullm] {reason}", *lines[: EVIDENCE_LINES - 1]),
+        figures=found.figures if found else {},
+        actionable=True,
         summary=reason,
     )

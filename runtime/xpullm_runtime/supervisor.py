@@ -13,10 +13,9 @@ from . import envscripts, preflight, process
 from .cgroup import own_cgroup
 from .client import EngineClient
 from .config import RuntimeConfig
-from .diagnosis.types import Diagnosis
 from .drm import render_nodes
 from .httpd import StatusServer
-from .judge import HELPS, judge
+from .judge import judge, observed
 from .observer import Observer
 from .output import Pump
 from .poller import Poller
@@ -131,14 +130,7 @@ class Supervisor:
 
     def _refuse(self, cause: str, reason: str, code: int) -> int:
         log(f"not started: {reason}")
-        diagnosis = Diagnosis(
-            cause,
-            "starting",
-            helps=HELPS[cause],
-            evidence=(f"[xpullm] {reason}",),
-            actionable=cause == "wrong_gpu",
-            summary=reason,
-        )
+        diagnosis = observed(cause, reason, "starting")
         self._message.write(self._state.report(diagnosis, exit_code=code))
         self._message.close()
         return code

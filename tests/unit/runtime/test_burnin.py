@@ -1,0 +1,115 @@
+"""Burn-in sends the worst load that the arguments allow, and says what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpullm_runtime.burnin import OVERLAP_TOKENS, BurnIn, Result, Wave, prompt, waves
+from xpullm_runtime.client import EngineClient
+from xpullm_runtime.config import RuntimeConfig
+
+from .conftest import free_port
+from .tiny_engine import TinyEngine
+
+CONFIG = RuntimeConfig(
+    burn_in_sequences=4, max_model_len=128, max_num_batched_tokens=64, burn_in_seconds=10
+)
+
+
+@pytest.fixture
+def engine() -> Iterator[TinyEngine]:
+    engine = TinyEngine().start()
+    yield engine
+    engine.shutdown()
+    engine.server_close()
+
+
+def burn(engine: TinyEngine, config: RuntimeConfig = CONFIG) -> Result:
+    return BurnIn(config, EngineClient(engine.port, {}), lambda: None).run()
+
+
+def test_first_the_longest_prompt_then_all_sequences() -> None:
+    config = RuntimeConfig(
+        burn_in_sequences=8, burn_in_prompt_tokens=1000, max_num_batched_tokens=2048
+    )
+    # 8 prompts of 1000 tokens take 4 steps of 2048; as long must the first one decode.
+    assert waves(config, 8192) == [Wave(1, 8184, 8), Wave(8, 1000, 24)]
+
+
+def test_without_a_prompt_length_every_sequence_fills_the_context() -> None:
+    assert waves(CONFIG, 128) == [Wave(1, 120, 8), Wave(4, 120, 8)]
+
+
+@given(
+    st.integers(1, 2000),
+    st.integers(0, 1 << 20),
+    st.integers(0, 1 << 16),
+    st.integers(2 * OVERLAP_TOKENS, 1 << 20),
+)
+def test_no_request_is_longer_than_the_context(
+    sequences: int, tokens: int, batched: int, context: int
+) -> None:
+    config = RuntimeConfig(
+        burn_in_sequences=sequences, burn_in_prompt_tokens=tokens, max_num_batched_tokens=batched
+    )
+    for wave in waves(config, context):
+        assert wave.prompt_tokens >= 1
+        assert wave.output_tokens >= 1
+        assert wave.prompt_tokens + wave.output_tokens <= context
+
+
+def test_prompts_share_no_prefix_and_are_the_same_every_time() -> None:
+    assert len({tuple(prompt(number, 16)) for number in range(256)}) == 256
+    assert prompt(3, 40) == prompt(3, 40)
+    assert len(prompt(0, 8184)) == 8184
+
+
+def test_all_sequences_decode_at_the_same_time(engine: TinyEngine) -> None:
+    result = burn(engine)
+    assert (result.outcome, result.sequences, result.prompt_tokens) == ("passed", 4, 120)
+    assert engine.most_decoding == 4
+    assert [len(body["prompt"]) for body in engine.requests] == [120] * 5
+    body = engine.requests[-1]
+    assert {key: body[key] for key in ("model", "ignore_eos", "top_p", "temperature")} == {
+        "model": "tiny", "ignore_eos": True, "top_p": 0.9, "temperature": 1.0,
+    }  # fmt: skip
+
+
+def test_the_engines_api_key_is_used(engine: TinyEngine) -> None:
+    BurnIn(CONFIG, EngineClient(engine.port, {"VLLM_API_KEY": "secret"}), lambda: None).run()
+    assert engine.requests[0]["authorization"] == "Bearer secret"
+
+
+def test_an_engine_that_serves_no_completions_is_not_held_up(engine: TinyEngine) -> None:
+    engine.behaviour = "refuses"
+    result = burn(engine)
+    assert result.outcome == "refused"
+    assert "400" in result.detail
+
+
+def test_an_error_of_the_engine_is_a_failure(engine: TinyEngine) -> None:
+    engine.behaviour = "fails"
+    result = burn(engine)
+    assert result.outcome == "failed"
+    assert "EngineDeadError" in result.detail
+
+
+def test_an_engine_that_gives_no_token_in_time_has_failed(engine: TinyEngine) -> None:
+    engine.behaviour = "silent"
+    result = burn(engine, CONFIG.with_changes({"burn_in_seconds": 0.3}))
+    assert (result.outcome, result.tokens) == ("failed", 0)
+
+
+def test_time_that_runs_out_while_tokens_come_is_no_failure(engine: TinyEngine) -> None:
+    slow = CONFIG.with_changes({"burn_in_seconds": 0.01, "burn_in_sequences": 64})
+    assert burn(engine, slow).outcome == "incomplete"
+
+
+def test_an_engine_that_is_gone_is_a_failure() -> None:
+    result = BurnIn(CONFIG, EngineClient(free_port(), {}), lambda: None).run()
+    assert result.outcome == "failed"
+    assert "ConnectionRefusedError" in result.detail

@@ -1,0 +1,91 @@
+"""A running engine proves that it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from xpullm_runtime.client import EngineClient, EngineMetrics
+from xpullm_runtime.config import RuntimeConfig
+from xpullm_runtime.poller import Poller
+from xpullm_runtime.state import State
+
+from .conftest import eventually
+from .tiny_engine import TinyEngine
+
+CONFIG = RuntimeConfig(hang_seconds=0.2)
+
+
+@pytest.fixture
+def engine() -> Iterator[TinyEngine]:
+    engine = TinyEngine().start()
+    yield engine
+    engine.shutdown()
+    engine.server_close()
+
+
+@pytest.fixture
+def poller(engine: TinyEngine) -> Iterator[Poller]:
+    poller = Poller(CONFIG, EngineClient(engine.port, {}), State(CONFIG))
+    yield poller
+    poller.stop()
+    poller.join()
+
+
+def test_metrics_are_summed_over_their_labels(engine: TinyEngine) -> None:
+    engine.running = 3
+    metrics = EngineClient(engine.port, {}).metrics(1)
+    assert metrics == EngineMetrics(running=3, waiting=0, tokens=10, requests=3)
+
+
+def test_an_idle_engine_is_not_asked_for_tokens(engine: TinyEngine, poller: Poller) -> None:
+    poller.start()
+    eventually(lambda: engine.healths > 8)
+    assert engine.requests == []
+    assert poller.failed == ""
+
+
+def test_running_requests_without_tokens_and_without_an_answer_are_a_hang(
+    engine: TinyEngine, poller: Poller
+) -> None:
+    engine.running, engine.behaviour = 1, "silent"
+    poller.start()
+    eventually(lambda: poller.failed)
+    assert poller.failed.startswith("a completion of one token failed: TimeoutError")
+
+
+def test_running_requests_without_tokens_are_left_alone_while_a_completion_is_answered(
+    engine: TinyEngine, poller: Poller
+) -> None:
+    engine.running = 1
+    poller.start()
+    eventually(lambda: len(engine.requests) >= 2)
+    assert poller.failed == ""
+    assert engine.requests[0]["max_tokens"] == 1
+
+
+def test_an_engine_without_metrics_is_asked_from_time_to_time(
+    engine: TinyEngine, poller: Poller
+) -> None:
+    engine.behaviour = "no-metrics"
+    poller.start()
+    eventually(lambda: len(engine.requests) >= 2)
+    assert poller.failed == ""
+
+
+def test_a_suspicion_is_proven_at_once(engine: TinyEngine, poller: Poller) -> None:
+    poller.suspicious.set()
+    poller.start()
+    eventually(lambda: engine.requests)
+    eventually(lambda: not poller.suspicious.is_set())
+
+
+def test_an_engine_that_refuses_completions_is_not_called_dead(
+    engine: TinyEngine, poller: Poller
+) -> None:
+    engine.running, engine.behaviour = 1, "refuses"
+    poller.start()
+    eventually(lambda: engine.requests and engine.healths > 12)
+    assert poller.failed == ""
+    assert len(engine.requests) == 1
