@@ -1,0 +1,221 @@
+"""What the pods show: who serves, who failed, and with which plan. Every field is untrusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xpullm.controller.timestamps import epoch
+from xpullm.controller.types import Object
+from xpullm.resources import names
+from xpullm_runtime import report as reports
+from xpullm_runtime.diagnosis import classify
+from xpullm_runtime.diagnosis.types import Diagnosis, Evidence
+from xpullm_runtime.report import Report
+
+# Waiting reasons behind which something is wrong (kubelet, pkg/kubelet/images/types.go and
+# kuberuntime_manager.go); CrashLoopBackOff and ContainerCreating say nothing of a cause.
+WAITING = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "InvalidImageName",
+        "RegistryUnavailable",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "PreCreateHookError",
+        "PreStartHookError",
+        "RunContainerError",
+    }
+)
+UNSCHEDULABLE = "Unschedulable"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure of one pod. `ended`: a container ended (else it never came so far).
+
+    `earlier`: when the run before this one failed, as far as the pod still shows it; with it, two
+    failures within a window can be seen in one moment of one pod, and nothing needs to be
+    remembered. `runs`: how many runs of this pod have failed.
+    """
+
+    id: str
+    pod: Object
+    ended: bool
+    time: float | None
+    finished: str
+    report: Report | None
+    diagnosis: Diagnosis
+    was_ready: bool
+    earlier: float | None
+    runs: int
+
+    @property
+    def node(self) -> str:
+        return text(self.pod, "spec", "nodeName")
+
+
+def dig(obj: Any, *path: str) -> Any:
+    """A nested value; None where anything on the way is missing or of another kind."""
+    for key in path:
+        if not isinstance(obj, Mapping):
+            return None
+        obj = obj.get(key)
+    return obj
+
+
+def text(obj: Any, *path: str) -> str:
+    value = dig(obj, *path)
+    return value if isinstance(value, str) else ""
+
+
+def entries(obj: Any, *path: str) -> list[Mapping[str, Any]]:
+    """The mappings of a nested list."""
+    value = dig(obj, *path)
+    items = value if isinstance(value, (list, tuple)) else ()
+    return [item for item in items if isinstance(item, Mapping)]
+
+
+def whole(obj: Any, *path: str) -> int:
+    value = dig(obj, *path)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def plan_hash(pod: Object) -> str:
+    return text(pod, "metadata", "labels", names.LABEL_PLAN)
+
+
+def leaving(pod: Object) -> bool:
+    return bool(dig(pod, "metadata", "deletionTimestamp"))
+
+
+def ready(pod: Object) -> bool:
+    return not leaving(pod) and any(
+        item.get("type") == "Ready" and item.get("status") == "True"
+        for item in entries(pod, "status", "conditions")
+    )
+
+
+def of_plan(pods: Sequence[Object], wanted: str) -> tuple[Object, ...]:
+    """The pods that run this plan and stay. Those of other plans are history."""
+    return tuple(pod for pod in pods if plan_hash(pod) == wanted and not leaving(pod))
+
+
+def failures(
+    pods: Sequence[Object], wanted: str, events: Sequence[Object] = ()
+) -> tuple[Failure, ...]:
+    """The failures of this plan's pods that are not over: pods that serve again don't count.
+
+    Those of containers that ended come first, newest first; then by id, so that every pass sees
+    the same order.
+    """
+    making_room = any(leaving(pod) for pod in pods)  # it still holds the card for a while
+    found = [
+        failure
+        for pod in of_plan(pods, wanted)
+        if not ready(pod)
+        for failure in _of_pod(pod, events)
+        if not (making_room and failure.id.endswith(f"/{UNSCHEDULABLE}"))
+    ]
+    return tuple(sorted(found, key=lambda f: (not f.ended, -(f.time or 0.0), f.id)))
+
+
+def _of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Failure]:
+    """At most one: the first of how a container ended, why it waits, why the pod has none."""
+    about = [e for e in events if text(e, "regarding", "uid") == text(pod, "metadata", "uid")]
+    containers = [
+        *entries(pod, "status", "containerStatuses"),
+        *entries(pod, "status", "initContainerStatuses"),
+    ]
+    for status in containers:
+        failure = _ended(pod, status, about)
+        if failure is not None:
+            yield failure
+            return
+    reason = next(
+        (why for s in containers if (why := text(s, "state", "waiting", "reason")) in WAITING), ""
+    )
+    if not reason and dig(pod, "status", "phase") == "Failed":
+        reason = text(pod, "status", "reason") or "Failed"
+    if not reason and _unschedulable(pod):
+        reason = UNSCHEDULABLE
+    if reason:
+        diagnosis = classify(Evidence(pod=pod, events=about, was_ready=False))
+        yield Failure(
+            id=f"{text(pod, 'metadata', 'uid')}/{reason}",
+            pod=pod,
+            ended=False,
+            time=None,
+            finished="",
+            report=None,
+            diagnosis=diagnosis,
+            was_ready=False,
+            earlier=None,
+            runs=1,
+        )
+
+
+def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> Failure | None:
+    state, engine = dig(status, "state"), status.get("name") == names.ENGINE_CONTAINER
+    terminated = dig(state, "terminated")
+    if not isinstance(terminated, Mapping):
+        terminated = dig(status, "lastState", "terminated")
+    if not isinstance(terminated, Mapping):
+        return None
+    if not engine and whole(terminated, "exitCode") == 0:
+        return None  # an init container that did its work
+    restarts = whole(status, "restartCount")
+    run = restarts - 1 if isinstance(dig(state, "running"), Mapping) else restarts
+    finished = text(terminated, "finishedAt")
+    report = reports.decode(text(terminated, "message")) if engine else None
+    was_ready = report.was_ready if report is not None else False
+    diagnosis = classify(
+        Evidence(
+            log="" if report is not None else text(terminated, "message"),
+            exit_code=whole(terminated, "exitCode"),
+            pod=pod,
+            container=text(status, "name"),
+            report=asdict(report) if report is not None else None,
+            events=events,
+            host_oom_kills=report.oom_kills if report is not None else None,
+            was_ready=was_ready if report is not None else None,
+        )
+    )
+    return Failure(
+        id=f"{text(pod, 'metadata', 'uid')}/{max(0, run)}/{finished}",
+        pod=pod,
+        ended=True,
+        time=epoch(finished),
+        finished=finished,
+        report=report,
+        diagnosis=diagnosis,
+        was_ready=was_ready,
+        earlier=epoch(text(terminated, "startedAt")) if run >= 1 else None,
+        runs=max(0, run) + 1,
+    )
+
+
+def _unschedulable(pod: Object) -> bool:
+    return any(
+        item.get("type") == "PodScheduled"
+        and item.get("status") == "False"
+        and item.get("reason") == "Unschedulable"
+        for item in entries(pod, "status", "conditions")
+    )
+
+
+def latest_report(pods: Sequence[Object], wanted: str) -> Report | None:
+    """The newest report of a run of this plan, Ready again or not: what the engine measured."""
+    newest: tuple[float, Report] | None = None
+    for pod in of_plan(pods, wanted):
+        for status in entries(pod, "status", "containerStatuses"):
+            for state in ("state", "lastState"):
+                report = reports.decode(text(status, state, "terminated", "message"))
+                time = epoch(text(status, state, "terminated", "finishedAt")) or 0.0
+                if report is not None and (newest is None or time > newest[0]):
+                    newest = (time, report)
+    return newest[1] if newest is not None else None
