@@ -119,12 +119,13 @@ def _build_missing(parts: list[Part]) -> None:
 
 
 def _environment(go: Path, work: Path) -> dict[str, str]:
-    modules = subprocess.run(
+    answer = subprocess.run(
         [str(go), "env", "GOMODCACHE", "GOPROXY"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    cache, proxy = modules[0], modules[1] if len(modules) > 1 else "https://proxy.golang.org,direct"
+    ).stdout
+    cache, proxy = [*answer.splitlines(), "", ""][:2]
+    proxy = proxy or "https://proxy.golang.org,direct"
     downloads = Path(cache) / "cache" / "download"
-    if downloads.is_dir():  # the user's own modules are read, never written
+    if cache and downloads.is_dir():  # the user's own modules are read, never written
         proxy = f"{downloads.as_uri()},{proxy}"
     return {
         **os.environ,
