@@ -3,7 +3,7 @@ strict validation, and wrong values inside the types that Kubernetes itself defi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -28,10 +28,17 @@ def schema_of(kind: str) -> Schema:
     return openapi(_KINDS[kind])
 
 
-def schema_problems(manifest: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """Unknown fields, wrong types, missing fields and unknown enum values in `spec`."""
-    spec = schema_of(str(manifest.get("kind")))["properties"]["spec"]
-    return tuple(_check(spec, manifest.get("spec", {}), "spec"))
+def schema_problems(
+    manifest: Mapping[str, Any], parts: Sequence[str] = ("spec",)
+) -> tuple[Problem, ...]:
+    """Unknown fields, wrong types, missing fields and unknown enum values in `parts`."""
+    schema = schema_of(str(manifest.get("kind")))["properties"]
+    return tuple(
+        problem
+        for part in parts
+        if part in manifest
+        for problem in _check(schema[part], manifest[part], part)
+    )
 
 
 def _check(schema: Schema, value: Any, path: str) -> Iterator[Problem]:

@@ -44,8 +44,17 @@ def test_what_is_no_quantity(text: str) -> None:
         parse_quantity(text)
 
 
-@given(st.integers(0, 10**15), st.sampled_from(["", "k", "M", "Ki", "Mi", "Gi", "m"]))
+SCALES: dict[str, Fraction | int] = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "m": Fraction(1, 1000),
+}
+
+
+@given(st.integers(0, 10**15), st.sampled_from(sorted(SCALES)))
 def test_value_is_exact(number: int, suffix: str) -> None:
-    scale = {"": 1, "k": 10**3, "M": 10**6, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30,
-             "m": Fraction(1, 1000)}[suffix]  # fmt: skip
-    assert parse_quantity(f"{number}{suffix}") == number * scale
+    assert parse_quantity(f"{number}{suffix}") == number * SCALES[suffix]
