@@ -27,7 +27,7 @@ Files = Mapping[str, bytes | str | Path]
 _FOLDERS = ("bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr/bin", "usr/local/bin", "var")
 _UNNEEDED = re.compile(
     r"/(test|tests|idlelib|tkinter|lib2to3|ensurepip|site-packages|turtledemo|config-[^/]*|"
-    r"__pycache__)(/|$)"
+    r"__pycache__)(/|$)|/(_tkinter|_test|_ctypes_test|xxlimited)[^/]*$"
 )
 _DEFAULT_LIBRARY_FOLDERS = ("/lib", "/usr/lib")
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LD_LIBRARY_PATH": "/usr/local/lib"}
@@ -39,6 +39,7 @@ def archive(
     files: Files,
     command: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
+    bases: tuple[str, ...] = ("busybox", "python"),
 ) -> bytes:
     """An image as a docker archive, ready for ``ctr images import``.
 
@@ -47,11 +48,12 @@ def archive(
         files: What lies above the base layer.
         command: Entrypoint; by default the container sleeps.
         environment: Variables of the image.
+        bases: Which base layers lie below the files.
     """
     if ":" not in name.rpartition("/")[2] or name.endswith(":latest"):
         raise ClusterError(f"image {name!r} needs a tag, and not :latest: it is never pulled")
-    base = base_layer()
-    layers = {"base.tar": base.read_bytes(), "files.tar": _layer(files)}
+    layers = {f"{kind}.tar": base_layer(kind).read_bytes() for kind in bases}
+    layers["files.tar"] = _layer(files)
     digests = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers.values()]
     config = {
         "architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "amd64",
@@ -73,19 +75,23 @@ def archive(
     return buffer.getvalue()
 
 
-def base_layer() -> Path:
-    """The tar of busybox and Python, made once for each interpreter."""
-    key = hashlib.sha256(f"{sys.version}{_base_python()}{_busybox()}".encode()).hexdigest()[:12]
-    target = cluster_cache() / f"base-layer-{key}.tar"
+def base_layer(kind: str) -> Path:
+    """The tar of ``busybox`` or ``python``, made once for each version of this file."""
+    made_by = Path(__file__).read_text()
+    what = f"{sys.version}{_base_python()}" if kind == "python" else _busybox()
+    key = hashlib.sha256(f"{made_by}{what}".encode()).hexdigest()[:12]
+    target = cluster_cache() / f"layer-{kind}-{key}.tar"
     if not target.exists():
-        part = target.with_suffix(".part")
+        for old in set(cluster_cache().glob(f"layer-{kind}-*.tar")) - {target}:
+            old.unlink(missing_ok=True)
+        part = target.with_suffix(f".{os.getpid()}")
         with tarfile.open(part, "w") as tar:
-            _write_base(tar)
+            {"busybox": _write_busybox, "python": _write_python}[kind](tar)
         part.rename(target)
     return target
 
 
-def _write_base(tar: tarfile.TarFile) -> None:
+def _write_busybox(tar: tarfile.TarFile) -> None:
     for folder in _FOLDERS:
         info = tarfile.TarInfo(folder)
         info.type, info.mode = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755
@@ -98,7 +104,6 @@ def _write_base(tar: tarfile.TarFile) -> None:
     for applet in applets.stdout.split():
         if applet not in ("busybox", "python3"):
             _link(tar, f"bin/{applet}", "busybox")
-    _write_python(tar)
 
 
 def _write_python(tar: tarfile.TarFile) -> None:

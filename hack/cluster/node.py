@@ -49,7 +49,7 @@ class RealNode:
         runtime = self._containerd()
         yield runtime
         runtime.wait_until(lambda: self._ctr("version").returncode == 0, seconds=30)
-        self.image(PAUSE, {})
+        self.image(PAUSE, {}, bases=("busybox",))
         agent = self._kubelet(labels, backoff)
         yield agent
         agent.wait_until(lambda: self._kubectl("get", "node", NODE).returncode == 0, _READY_S)
@@ -81,13 +81,14 @@ class RealNode:
         files: Files,
         command: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
+        bases: tuple[str, ...] = ("busybox", "python"),
     ) -> None:
         """Make a local image; the same one again costs nothing.
 
         Raises:
             ClusterError: containerd refused it.
         """
-        content = archive(name, files, command, environment)
+        content = archive(name, files, command, environment, bases)
         digest = hashlib.sha256(content).digest()
         if self._images.get(name) == digest:
             return

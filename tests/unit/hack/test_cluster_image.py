@@ -14,7 +14,7 @@ def _small_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tmp_path / "base.tar"
     with tarfile.open(base, "w"):
         pass
-    monkeypatch.setattr(image, "base_layer", lambda: base)
+    monkeypatch.setattr(image, "base_layer", lambda _: base)
 
 
 def _open(archive: bytes) -> tarfile.TarFile:
