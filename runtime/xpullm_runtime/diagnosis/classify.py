@@ -12,16 +12,19 @@ from xpullm_runtime import report as reports
 from . import pod as pods
 from .decide import root, trusted
 from .figures import LITERALS, collect, consistent
+from .matching import Hit, hits
 from .phases import Course, course, device_oom, phase_at, public
 from .scan import Log, without_digits
-from .signatures import Hit, causes, hits
+from .signatures import causes
 from .types import HELPS, PHASES, Diagnosis, Evidence
 
 EVIDENCE_LINES = 6
 EVIDENCE_CHARS = 300
+FIGURE_LINES = 300  # of the lines with figures the last ones
 _FIGURE_LITERALS = tuple(without_digits(text) for text in LITERALS)
 _EXIT_CODES = {132: "unsupported_device", 134: "abort", 135: "shm_exhausted", 139: "segfault"}
 _OOM_PREFIX = "device_oom"
+ABSURD_BYTES = 2 * 2**40  # no tensor of a model is this large: a wrong shape, not a lack of memory
 
 
 def classify(evidence: Evidence) -> Diagnosis:
@@ -126,7 +129,7 @@ def _from_hit(
         cause, phase = device_oom(way, index, figures, around, was_ready, phase)
     elif not phase:
         phase = public(phase_at(way, index, was_ready))
-    cause, phase = _refine(cause, phase, hit, way, bool(was_ready))
+    cause, phase = _refine(cause, phase, hit, way, bool(was_ready), figures)
     actionable = dead and _may_act(cause, hit, log, way, figures, code)
     return _diagnosis(cause, phase, _evidence(hit, log), figures, actionable)
 
@@ -144,8 +147,14 @@ def _may_act(
     return True
 
 
-def _refine(cause: str, phase: str, hit: Hit, way: Course, was_ready: bool) -> tuple[str, str]:
+def _refine(
+    cause: str, phase: str, hit: Hit, way: Course, was_ready: bool, figures: Mapping[str, int]
+) -> tuple[str, str]:
     """Where two signatures say the same words, the course decides between the causes."""
+    if hit.signature.id == "ur-device-lost" and way.frame(hit.line.index) == "discovery":
+        return "no_device", "starting"
+    if hit.signature.id == "cpu-allocator" and figures.get("host_tried_bytes", 0) >= ABSURD_BYTES:
+        return "engine_bug", phase
     if cause == "startup_killed" and (was_ready or way.ready(hit.line.index)):
         return (
             ("engine_hang", "runtime") if hit.signature.where == "k8s" else ("sigterm", "shutdown")
@@ -160,7 +169,7 @@ def _refine(cause: str, phase: str, hit: Hit, way: Course, was_ready: bool) -> t
 
 def _figures(log: Log, hit: Hit) -> dict[str, int]:
     """Start-up figures of the whole log, then those of the deciding record, which win."""
-    lines = [log.lines[index] for index in log.find(_FIGURE_LITERALS)]
+    lines = [log.lines[index] for index in list(log.find(_FIGURE_LITERALS))[-FIGURE_LINES:]]
     out = collect(lines)
     index = hit.line.index
     record = " ".join(log.lines[index : index + 3])

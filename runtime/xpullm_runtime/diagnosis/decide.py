@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .matching import Hit
 from .phases import Course
 from .scan import Log
-from .signatures import Hit
 
 _TRACEBACK = 80  # lines within which hits belong to one failure
 _FOLLOW_ON_CCL = ("Broken pipe", "pmi", "kvs", "Connection reset", "ccl::v1::exception")
@@ -75,7 +75,7 @@ def trusted(hit: Hit, log: Log, course: Course) -> bool:
     Head of the message, a logger's own prefix (or a traceback's end), in the last window before
     the end, and not survived. Lines whose starts are our own guess are never trusted.
     """
-    if hit.weak or hit.line.echo or hit.signature.where != "head":
+    if hit.weak or hit.signature.where != "head":
         return False
     if log.rejoined or course.survived(hit.line.index):
         return False

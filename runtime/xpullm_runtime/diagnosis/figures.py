@@ -30,14 +30,14 @@ _SIZES = {
     "kv_needed_bytes": r"\(" + _SIZE + r" KV cache is needed",
     "kv_available_bytes": r"(?:larger than the available KV cache memory \("
     r"|Available KV cache memory: "
-    r"|rest of the memory reserved for KV Cache is )" + _SIZE,
+    r"|rest of the memory reserved for KV Cache is |kv_cache_size=)" + _SIZE,
     "weights_bytes": r"(?:Model loading took |[Ll]oading model weights took |model weights take )"
     + _SIZE,
     "activation_bytes": r"(?:PyTorch activation peak memory takes |"
     r"torch peak memory increase: |[Pp]eak activation memory[^\d\n]{0,20})"
     + _SIZE,
     "non_torch_bytes": r"(?:non_torch_memory takes |non-torch memory[^\d\n]{0,20}"
-    r"|non-torch forward increase memory: )"
+    r"|non-torch forward increase memory: |non_torch_memory=)"
     + _SIZE,
     "requested_bytes": r"(?:requested memory: ?|Requested memory: [\d.]{1,9} \(util\), )" + _SIZE,
 }  # fmt: skip
@@ -62,7 +62,8 @@ _COUNT_PATTERNS = {name: re.compile(text) for name, text in _COUNTS.items()}
 
 # A line that holds one of these may hold a figure.
 LITERALS = (
-    "Tried to allocate", "KV cache", "KV Cache", "odel loading took", "odel weights t", " blocks: ",
+    "Tried to allocate", "KV cache", "KV Cache", "kv_cache_size=", "odel loading took",
+    "odel weights t", " blocks: ",
     "Free memory on device", "derived max_model_len", "dummy requests", "you tried to allocate",
     "can't allocate", "zeMemAlloc", "activation memory", "equested memory:",
     "estimated maximum model", "stored in KV",

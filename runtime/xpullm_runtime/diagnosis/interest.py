@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from .normalize import read
+from .matching import on_line
+from .normalize import is_echo, read
 from .phases import marker_literals, public
 from .scan import without_digits
-from .signatures import by_literal, match
+from .signatures import by_literal
 
 _CHARS = 2000  # of a longer line only the beginning is looked at
 _SHAPES = 4096  # an engine repeats itself with other numbers: shapes that are remembered
@@ -18,14 +19,14 @@ def interesting(line: str) -> bool:
     words = _words(without_digits(line[:_CHARS]))
     if not words:
         return False
-    seen = read(line)
-    return not seen.echo and any(match(one, seen) for word in words for one in by_literal()[word])
+    table = by_literal()
+    return bool(on_line([one for word in words for one in table[word]], read(line)))
 
 
 def marks(line: str) -> str:
     """The phase (types.PHASES) that a line of the log announces, "" for an ordinary line."""
     phase = _marker(without_digits(line[:_CHARS]))
-    return public(phase) if phase and not read(line).echo else ""
+    return public(phase) if phase and not is_echo(line[:_CHARS]) else ""
 
 
 @lru_cache(maxsize=_SHAPES)

@@ -18,7 +18,8 @@ _LOGGER = re.compile(
     r"(?:\[[^\]\n]{1,60}:\d+\]|[\w./]{1,60}:\d+\]) ?"
 )
 _LEVEL = re.compile(
-    r"(?:\[?(DEBUG|INFO|WARNING|WARN|ERROR|ERR|CRITICAL|FATAL)\]?(?::[\w.]{1,40}:|:\s{0,9}|\s{1,9})"
+    r"(?:\[?(DEBUG|INFO|WARNING|WARN|ERROR|ERR|CRITICAL|FATAL)\]?"
+    r"(?::[\w.]{1,40}:|:\s{0,9}| - | \| |\s{1,9})"
     r"|([EFIW])\d{4} \d\d:\d\d:\d\d\.\d+\s{1,5}\d{0,9} ?[\w./-]{1,60}:\d+\] ?)"
 )
 _PLAIN = re.compile(
@@ -31,6 +32,7 @@ _PLAIN = re.compile(
     r"|\w{3} [ \d]\d \d\d:\d\d:\d\d [\w.-]{1,60} [\w.\[\]-]{1,40}: "
     r"|\[rank\d+\]:\s?|\[\w{1,30}=?\d{0,9}\]:? |\[[EW] [\w.]{1,60}:\d+\] ?"
     r"|\[[\w./-]{1,60}:\d+\]:? |[\w./-]{1,60}\.py:\d+(?:\]|:)? (?:-- )?"
+    r"|\d\d:\d\d:\d\d[-.,]\d{1,9} |[\w.]{1,80}(?::\d{1,6})? - (?=(?:INFO|WARN|ERROR|CRIT))|- "
     r"|[A-Za-z][\w.-]{0,80} {0,9}\| |[>|] |- (?=> |\(|\[)"
     r"|\|CCL_ERROR\| (?=$)"
     r")"
@@ -49,6 +51,7 @@ _ECHO = re.compile(
     r"input|role)[\"']\s?[:=]|input_value\s?=|\bmessages=|\buser (?:said|asked|input)|"
     r"\b(?:body|payload|query|completion|echo)[\"']?\s?[:=]\s?[\"'{\[b]"
 )
+_SOURCE = re.compile(r"(?:raise|return|assert|logger\.|print\(|self\.|f?[\"'])|\w+ = ")
 _RANKS = (("worker", 0), ("ray", 0), ("wrapperwithloadbit", 0), ("enginecore", 1), ("engine", 1))
 
 
@@ -57,7 +60,7 @@ class Line:
     """One line: `full` without prefixes, `head` also without its exception class.
 
     `process`: 0 worker, 1 engine core or unknown, 2 API server. `logged`: a logger's own prefix or
-    a process tag stood before it. `echo`: it repeats what a user sent.
+    a process tag stood before it.
     """
 
     index: int
@@ -68,8 +71,6 @@ class Line:
     process: int
     logged: bool
     level: str
-    echo: bool
-    indent: int
 
 
 def clean(raw: str) -> str:
@@ -107,10 +108,17 @@ def read(raw: str, index: int = 0) -> Line:
         exception, head = found[1], full[found.end() :]
     while found := _WRAP.match(head):
         head = head[found.end() :]
-    return Line(
-        index, full, head, exception, tag, _process(tag), logged, level,
-        bool(_ECHO.search(full)), inner - at,
-    )  # fmt: skip
+    return Line(index, full, head, exception, tag, _process(tag), logged, level)
+
+
+def is_echo(text: str) -> bool:
+    """The line repeats what a user sent (request logging, a message built from input)."""
+    return bool(_ECHO.search(text))
+
+
+def is_source(text: str) -> bool:
+    """A source line that a traceback quotes: the text of an exception stands there too."""
+    return bool(_SOURCE.match(text))
 
 
 def _skip_space(text: str, at: int) -> int:

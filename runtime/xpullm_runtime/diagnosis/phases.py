@@ -14,7 +14,17 @@ from .figures import is_single_allocation
 from .scan import Log, without_digits
 from .signatures import data
 
-_ORDER = ("", "starting", "weights", "profile", "kv_alloc", "warmup", "ready", "runtime")
+_ORDER = (
+    "",
+    "discovery",
+    "starting",
+    "weights",
+    "profile",
+    "kv_alloc",
+    "warmup",
+    "ready",
+    "runtime",
+)
 _FRAMES_ABOVE = 120  # lines of one traceback, C++ frames included, above the exception
 _FRAMES_BELOW = 40  # with several ranks a traceback's frames may come after another rank's end
 _DUMP_BELOW = 60  # "Dumping input data" is printed after the exception it explains
@@ -26,7 +36,7 @@ _CAUSES = {
     "kv_alloc": "device_oom_kv_alloc",
     "runtime": "device_oom_runtime",
 }
-_PUBLIC = {"": "unknown", "warmup": "profile", "ready": "runtime"}
+_PUBLIC = {"": "unknown", "discovery": "starting", "warmup": "profile", "ready": "runtime"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class Course:
     def frame(self, index: int) -> str:
         """What the frames around a line say: warm-up and profile before what they call."""
         near = {p for at, p in self.frames if -_FRAMES_ABOVE <= at - index <= _FRAMES_BELOW}
-        for phase in ("kv_alloc", "profile", "warmup", "weights", "runtime"):
+        for phase in ("kv_alloc", "profile", "warmup", "weights", "runtime", "discovery"):
             if phase in near:
                 return phase
         return ""
@@ -96,7 +106,7 @@ def course(log: Log) -> Course:
         (index, frames[literal])
         for index, literals in log.find(frames).items()
         for literal in literals
-        if 'File "' in log.lines[index] or literal.startswith(("param_", "return "))
+        if 'File "' in log.lines[index] or "in " not in literal
     ]
     alive = [
         index

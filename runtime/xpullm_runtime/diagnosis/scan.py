@@ -12,9 +12,11 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 TAIL_CHARS = 2_000_000  # the cause stands 60–200 lines above the end; this is 100 times that
+SEARCHED_CHARS = 1_000_000  # of what is left once repetition is taken out
 LONG = 2000  # a longer line may have lost its newlines
 PER_SHAPE = 60  # occurrences of one line shape that are looked at, first and last ones
-MAX_LINES = 4000  # lines that patterns are tried on, at most
+PER_LITERAL = 200  # shapes with one literal that are looked at, first and last ones
+MAX_LINES = 1200  # lines that patterns are tried on, at most
 
 _NO_DIGITS = str.maketrans("", "", "0123456789")
 _LOST_NEWLINE = re.compile(
@@ -49,28 +51,44 @@ class Log:
         for index, shape in enumerate(shapes):
             if shape not in first:
                 first[shape] = index
-        self._unique = list(first)
+        self._unique = _within(list(first))
         self._starts: list[int] = []
         at = 0
         for shape in self._unique:
             self._starts.append(at)
             at += len(shape) + 1
         self._text = " ".join(self._unique)
+        self.end = max(
+            (i for i, line in enumerate(lines) if line and not line.isspace()), default=0
+        )
 
     def find(self, literals: Iterable[str]) -> dict[int, set[str]]:
         """Line index -> literals (digits removed) that the line holds, or that begin in it."""
         by_shape: dict[str, set[str]] = {}
         for literal in literals:
             at = self._text.find(literal)
-            while at >= 0:
+            for _ in range(PER_LITERAL):
+                if at < 0:
+                    break
                 number = bisect_right(self._starts, at) - 1
                 by_shape.setdefault(self._unique[number], set()).add(literal)
                 if number + 1 >= len(self._starts):
                     break
                 at = self._text.find(literal, self._starts[number + 1])
+            else:
+                self._find_last(literal, by_shape)
         if not by_shape:
             return {}
         return self._occurrences(by_shape)
+
+    def _find_last(self, literal: str, by_shape: dict[str, set[str]]) -> None:
+        """The last shapes with a literal, where there are too many to look at all of them."""
+        end = len(self._text)
+        for _ in range(PER_LITERAL):
+            at = self._text.rfind(literal, 0, end)
+            number = bisect_right(self._starts, at) - 1
+            by_shape.setdefault(self._unique[number], set()).add(literal)
+            end = self._starts[number]
 
     def _occurrences(self, by_shape: dict[str, set[str]]) -> dict[int, set[str]]:
         seen: dict[str, list[int]] = {}
@@ -98,6 +116,27 @@ class Log:
             else:
                 out.append(line)
         return out
+
+
+def _within(shapes: list[str]) -> list[str]:
+    """Where hardly two lines are equal, keep the beginning and, mostly, the end."""
+    if sum(map(len, shapes)) <= SEARCHED_CHARS:
+        return shapes
+    ends: list[str] = []
+    room = SEARCHED_CHARS * 3 // 4
+    for shape in reversed(shapes):
+        room -= len(shape)
+        if room < 0:
+            break
+        ends.append(shape)
+    begins: list[str] = []
+    room = SEARCHED_CHARS // 4
+    for shape in shapes:
+        room -= len(shape)
+        if room < 0:
+            break
+        begins.append(shape)
+    return begins + ends[::-1]
 
 
 def without_digits(literal: str) -> str:

@@ -19,15 +19,13 @@ Fields of one signature:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from .normalize import MATCH_CHARS, Line, read
-from .scan import Log, without_digits
+from .scan import without_digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +49,6 @@ class Signature:
     native: bool = False
     last: bool = False
     self_correctable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A signature found in a line. `weak`: not at the head of the message."""
-
-    signature: Signature
-    line: Line
-    weak: bool
 
 
 @cache
@@ -94,83 +83,3 @@ def by_literal() -> Mapping[str, tuple[Signature, ...]]:
             if signature not in rows:
                 rows.append(signature)
     return {literal: tuple(rows) for literal, rows in table.items()}
-
-
-@cache
-def _compiled(regex: str) -> re.Pattern[str]:
-    return re.compile(regex)
-
-
-def hits(log: Log) -> list[Hit]:
-    """All signatures found in a log, in the order of its lines."""
-    table = by_literal()
-    out: list[Hit] = []
-    for index, literals in log.find(table).items():
-        line = read(log.lines[index], index)
-        if line.echo:
-            continue
-        tried: set[str] = set()
-        for literal in sorted(literals):
-            for signature in table[literal]:
-                if signature.id not in tried:
-                    tried.add(signature.id)
-                    if hit := match(signature, line, log.lines):
-                        out.append(hit)
-    native = {hit.line.index for hit in out if hit.signature.native}
-    return [
-        hit
-        for hit in out
-        if (hit.signature.repeats <= 1 or _repeated(hit, out))
-        and (hit.signature.native or hit.line.index not in native)
-    ]
-
-
-def match(signature: Signature, line: Line, lines: list[str] | None = None) -> Hit | None:
-    """Try one signature on a line; where it is cut, on the line with what follows."""
-    pattern = _compiled(signature.regex)
-    if signature.exclude and _compiled(signature.exclude).search(line.full):
-        return None
-    if signature.native and (line.logged or line.exception):
-        return None
-    if signature.last and lines is not None and any(row.strip() for row in lines[line.index + 3 :]):
-        return None
-    if signature.where == "frame":
-        at = line.index
-        near = "" if lines is None else "\n".join(lines[at : at + 4])
-        found = pattern.match(line.full) and signature.needs in near
-        return Hit(signature, line, weak=True) if found else None
-    if signature.where != "head":
-        return Hit(signature, line, weak=False) if pattern.search(line.full) else None
-    if pattern.match(line.head) or pattern.match(line.full):
-        return Hit(signature, line, weak=False)
-    if lines is not None and len(line.full) > 60 and (rest := _continuation(lines, line)):
-        joined = (line.full + " " + rest)[:MATCH_CHARS]
-        if pattern.match(joined) or pattern.match(joined[len(line.full) - len(line.head) :]):
-            return Hit(signature, line, weak=False)
-    if not _is_source(line.full) and pattern.search(line.full):
-        return Hit(signature, line, weak=True)
-    return None
-
-
-def _continuation(lines: list[str], line: Line) -> str:
-    """The next two lines, where they carry on a wrapped record."""
-    parts = []
-    for raw in lines[line.index + 1 : line.index + 3]:
-        after = read(raw)
-        if after.level or after.full.startswith(("File ", "Traceback")):
-            break
-        parts.append(after.full)
-    return " ".join(parts)
-
-
-_SOURCE = re.compile(r"(?:raise|return|assert|logger\.|print\(|self\.|f?[\"'])|\w+ = ")
-
-
-def _is_source(text: str) -> bool:
-    """A source line that a traceback quotes: the text of an exception stands there too."""
-    return bool(_SOURCE.match(text))
-
-
-def _repeated(hit: Hit, found: list[Hit]) -> bool:
-    same = sum(1 for other in found if other.signature.id == hit.signature.id)
-    return same >= hit.signature.repeats
