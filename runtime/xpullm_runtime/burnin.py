@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from .client import EngineClient, EngineError
@@ -59,7 +59,14 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """For /status."""
-        return asdict(self)
+        return {
+            "outcome": self.outcome,
+            "detail": self.detail,
+            "sequences": self.sequences,
+            "promptTokens": self.prompt_tokens,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+        }
 
 
 def waves(config: RuntimeConfig, context: int) -> list[Wave]:

@@ -26,8 +26,6 @@ class EngineError(Exception):
 class EngineMetrics:
     """From vLLM's /metrics (vllm/v1/metrics/loggers.py; the same names on V0)."""
 
-    running: int
-    waiting: int
     tokens: int
     requests: int
 
@@ -61,16 +59,15 @@ class EngineClient:
                 sums[name] = sums.get(name, 0.0) + float(value)
             except ValueError:
                 continue
-        if "vllm:num_requests_running" not in sums:
+        if "vllm:generation_tokens_total" not in sums:
             return None
+        prompt, generated = (
+            sums.get("vllm:prompt_tokens_total"),
+            sums["vllm:generation_tokens_total"],
+        )
         return EngineMetrics(
-            running=int(sums["vllm:num_requests_running"]),
-            waiting=int(sums.get("vllm:num_requests_waiting", 0)),
-            tokens=int(
-                sums.get("vllm:prompt_tokens_total", 0)
-                + sums.get("vllm:generation_tokens_total", 0)
-            ),
-            requests=int(sums.get("vllm:request_success_total", 0)),
+            tokens=int((prompt or 0.0) + generated),
+            requests=int(sums.get("vllm:request_success_total", 0.0)),
         )
 
     def model(self, timeout: float) -> tuple[str, int]:

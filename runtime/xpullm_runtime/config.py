@@ -37,7 +37,8 @@ class RuntimeConfig:
     `burn_in_sequences`: 0 turns burn-in off. `burn_in_prompt_tokens`: length of each prompt.
     `startup_deadline_seconds`: from start to Ready, however much progress is seen.
     `no_progress_seconds`: without any progress before Ready, the engine counts as hung.
-    `hang_seconds`: with running requests and no token after Ready, the engine counts as hung.
+    `hang_seconds`: without a token for so long after Ready, a completion must be answered; and an
+    engine whose API does not answer for so long counts as hung.
     `grace_seconds`: between SIGTERM and SIGKILL.
     `oom_grace_seconds`: how long an engine may take to end by itself after the kernel killed one
     of its processes.

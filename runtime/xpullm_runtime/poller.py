@@ -1,7 +1,8 @@
 """Asks the engine how it is, from a thread of its own: /health, /metrics, one-token completions.
 
-vLLM's /health stays 200 during a hang for minutes or for ever (vllm#46195, vllm#36960), so running
-requests without tokens lead to a completion that must be answered.
+vLLM's /health stays 200 during a hang for minutes or for ever (vllm#46195, vllm#36960), so when no
+token came for a while, a completion must be answered. An idle engine is asked for one token per
+`hang_seconds`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from .state import State
 from .watch import TokenFlow
 
 STARTING_SECONDS = 0.5  # between looks before the engine serves
-SERVING_SECONDS = 5.0
+SERVING_SECONDS = 5.0  # engines log each look: no more often than a kubelet would
+METRICS_SECONDS = 15.0
 ANSWER_SECONDS = 10.0  # /health under load
 PROBE_SECONDS = 60.0  # a single token, when nothing else moves
 
@@ -38,6 +40,8 @@ class Poller(threading.Thread):
         self._can_complete = True
         self._flow = TokenFlow(config.hang_seconds, time.monotonic())
         self._proven = time.monotonic()
+        self._metrics_at = 0.0
+        self._requests_before = 0  # burn-in's own are not counted
 
     def stop(self) -> None:
         """End after the call in progress."""
@@ -63,11 +67,16 @@ class Poller(threading.Thread):
             self.unhealthy_since = time.monotonic()
 
     def _prove_if_needed(self) -> None:
-        metrics = self._client.metrics(min(ANSWER_SECONDS, self._config.hang_seconds))
         now = time.monotonic()
+        if now < self._metrics_at and not self.suspicious.is_set():
+            return
+        self._metrics_at = now + min(METRICS_SECONDS, self._config.hang_seconds / 4)
+        metrics = self._client.metrics(min(ANSWER_SECONDS, self._config.hang_seconds))
         if metrics is not None:
-            self._state.requests = metrics.requests
-            needed = self._flow.stalled(now, metrics.tokens, metrics.running)
+            if not self._state.started_up:
+                self._requests_before = metrics.requests
+            self._state.requests = metrics.requests - self._requests_before
+            needed = self._flow.stalled(now, metrics.tokens)
         else:
             needed = now - self._proven >= self._config.hang_seconds
         if needed or self.suspicious.is_set():
@@ -86,6 +95,7 @@ class Poller(threading.Thread):
                 self._model, _ = self._client.model(seconds)
             body = {"model": self._model, "prompt": [1], "max_tokens": 1, "temperature": 0}
             self._client.complete(body, seconds)
+            self._requests_before += 1
         except EngineError as error:
             if 400 <= error.status < 500:
                 self._can_complete = False

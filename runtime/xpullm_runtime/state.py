@@ -190,7 +190,9 @@ class State:
             "stopping": self.stopping,
             "seconds": round(self.seconds(), 1),
             "readyAfterSeconds": self.ready_after,
-            "secondsWithoutProgress": round(time.monotonic() - self.last_progress, 1),
+            "secondsWithoutProgress": None
+            if self.started_up
+            else round(time.monotonic() - self.last_progress, 1),
             "burnIn": dict(self.burn_in),
             "requests": self.requests,
             "host": {

@@ -99,16 +99,20 @@ class Watchdog:
 
 
 class TokenFlow:
-    """Tells when requests run and no token comes: then a completion must prove the engine alive."""
+    """Tells when no token came for too long: then a completion must prove the engine alive.
+
+    That no request runs by vLLM's gauge proves nothing: the engine core sends it with its outputs
+    (vllm/v1/core/sched/scheduler.py make_stats), so a hang in the first step leaves it at 0.
+    """
 
     def __init__(self, limit_seconds: float, now: float) -> None:
         self._limit = limit_seconds
         self._since = now
         self._tokens = -1
 
-    def stalled(self, now: float, tokens: int, running: int) -> bool:
-        """True once per `limit_seconds` without a token while requests run."""
-        if tokens != self._tokens or running == 0:
+    def stalled(self, now: float, tokens: int) -> bool:
+        """True once per `limit_seconds` without a token."""
+        if tokens != self._tokens:
             self._tokens, self._since = tokens, now
             return False
         if now - self._since < self._limit:

@@ -34,31 +34,25 @@ def poller(engine: TinyEngine) -> Iterator[Poller]:
 
 
 def test_metrics_are_summed_over_their_labels(engine: TinyEngine) -> None:
-    engine.running = 3
-    metrics = EngineClient(engine.port, {}).metrics(1)
-    assert metrics == EngineMetrics(running=3, waiting=0, tokens=10, requests=3)
+    assert EngineClient(engine.port, {}).metrics(1) == EngineMetrics(tokens=10, requests=3)
 
 
-def test_an_idle_engine_is_not_asked_for_tokens(engine: TinyEngine, poller: Poller) -> None:
+def test_an_engine_whose_tokens_flow_is_not_asked(engine: TinyEngine, poller: Poller) -> None:
+    engine.flowing = True
     poller.start()
-    eventually(lambda: engine.healths > 8)
+    eventually(lambda: engine.healths > 12)
     assert engine.requests == []
     assert poller.failed == ""
 
 
-def test_running_requests_without_tokens_and_without_an_answer_are_a_hang(
-    engine: TinyEngine, poller: Poller
-) -> None:
-    engine.running, engine.behaviour = 1, "silent"
+def test_no_tokens_and_no_answer_is_a_hang(engine: TinyEngine, poller: Poller) -> None:
+    engine.behaviour = "silent"
     poller.start()
     eventually(lambda: poller.failed)
     assert poller.failed.startswith("a completion of one token failed: TimeoutError")
 
 
-def test_running_requests_without_tokens_are_left_alone_while_a_completion_is_answered(
-    engine: TinyEngine, poller: Poller
-) -> None:
-    engine.running = 1
+def test_an_idle_engine_that_answers_is_left_alone(engine: TinyEngine, poller: Poller) -> None:
     poller.start()
     eventually(lambda: len(engine.requests) >= 2)
     assert poller.failed == ""
@@ -84,7 +78,7 @@ def test_a_suspicion_is_proven_at_once(engine: TinyEngine, poller: Poller) -> No
 def test_an_engine_that_refuses_completions_is_not_called_dead(
     engine: TinyEngine, poller: Poller
 ) -> None:
-    engine.running, engine.behaviour = 1, "refuses"
+    engine.behaviour = "refuses"
     poller.start()
     eventually(lambda: engine.requests and engine.healths > 12)
     assert poller.failed == ""

@@ -32,7 +32,7 @@ class TinyEngine(ThreadingHTTPServer):
         self.decoding = 0
         self.most_decoding = 0
         self.healths = 0
-        self.running = 0
+        self.flowing = False
 
     def start(self) -> TinyEngine:
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -59,8 +59,9 @@ class Handler(BaseHTTPRequestHandler):
             body = {"data": [{"id": "tiny", "max_model_len": 128}]}
             self._answer(200, json.dumps(body).encode())
         elif self.path == "/metrics" and server.behaviour != "no-metrics":
-            text = f'vllm:num_requests_running{{engine="0"}} {float(server.running)}\n'
-            text += "vllm:prompt_tokens_total 7.0\nvllm:generation_tokens_total 3.0\n"
+            tokens = 3.0 + (server.healths if server.flowing else 0)
+            text = "vllm:prompt_tokens_total 7.0\n"
+            text += f'vllm:generation_tokens_total{{engine="0"}} {tokens}\n'
             text += 'vllm:request_success_total{finished_reason="stop"} 2.0\n'
             text += 'vllm:request_success_total{finished_reason="length"} 1.0\n'
             self._answer(200, text.encode())
