@@ -1,5 +1,6 @@
 """One real node, ``real-0``: kubelet and containerd, real containers, the kernel's OOM kills."""
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -117,9 +118,9 @@ class RealNode:
         """A root of our own for the kubelet, so that several can run beside each other."""
         top = Path("/sys/fs/cgroup")
         if cgroup_version() == 2:
-            controllers = (top / "cgroup.controllers").read_text().split()
-            for name in controllers:
-                (top / "cgroup.subtree_control").write_text(f"+{name}")
+            for name in (top / "cgroup.controllers").read_text().split():
+                with contextlib.suppress(OSError):  # the kubelet says which one it misses
+                    (top / "cgroup.subtree_control").write_text(f"+{name}")
             (top / self._state.cgroup).mkdir()
             return
         for hierarchy in top.iterdir():

@@ -62,6 +62,13 @@ def _cgroup_problem() -> str | None:
     if cgroup_version() == 2:
         if "memory" not in (_CGROUPS / "cgroup.controllers").read_text().split():
             return "the real node needs the memory controller of cgroup v2, which is not enabled"
+        try:
+            (_CGROUPS / "cgroup.subtree_control").write_text("+memory")
+        except OSError as error:  # in a container: processes sit in what is the root there
+            return (
+                "the real node needs the memory controller for cgroups below /sys/fs/cgroup: "
+                f"{error.strerror}"
+            )
         root = _CGROUPS
     else:
         root = _CGROUPS / "memory"

@@ -13,8 +13,13 @@ _LOW_BIT = {
     "fp6": 50 / 64, "fp8": 1.0, "fp8_e5m2": 1.0, "fp8_e4m3": 66 / 64, "sym_int8": 66 / 64,
     "fp16": 2.0, "bf16": 2.0,
 }  # fmt: skip
-# vLLM's methods; int4 with 128-weight groups, a scale and a zero point each.
-_METHODS = {"fp8": 1.0, "awq": 0.53, "gptq": 0.53, "inc": 0.53, "mxfp4": 0.53125}
+# vLLM's methods; int4 with 128-weight groups, a scale and a zero point each. sym_int4 is
+# llm-scaler's (group 128, 16-bit scales).
+METHODS = {
+    "": 2.0, "fp8": 1.0, "fp8_per_tensor": 1.0, "fp8_per_block": 1.0, "compressed-tensors": 1.0,
+    "awq": 0.53, "auto_awq": 0.53, "gptq": 0.53, "auto_gptq": 0.53, "inc": 0.53,
+    "mxfp4": 0.53125, "mxfp8": 1.03125, "sym_int4": 0.515625,
+}  # fmt: skip
 
 
 class ModelError(Exception):
@@ -71,7 +76,7 @@ def low_bit_bytes(model: Model, low_bit: str) -> float:
 def method_bytes(model: Model, method: str) -> float:
     """Device bytes on vLLM: only the layers are quantized, embedding and head stay 16 bit."""
     tables = model.table_weights() * (1 if model.tied else 2)
-    return model.block_weights() * _METHODS.get(method, 2.0) + tables * 2
+    return model.block_weights() * METHODS[method] + tables * 2
 
 
 def find(name: str) -> Model:

@@ -1,9 +1,10 @@
 """The arguments that decide memory, with each generation's defaults filled in."""
 
 import argparse
+import os
 from dataclasses import dataclass
 
-from .model import Model
+from .model import METHODS, Model
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,10 @@ def _checked(
         raise BadArgumentsError(
             f"GPU memory utilization must be less than 1.0. Got {parsed.gpu_memory_utilization}."
         )
+    method = parsed.quantization or model.checkpoint_method
+    if method not in METHODS:
+        known = sorted(filter(None, METHODS))
+        raise BadArgumentsError(f"Unknown quantization method: {method}. Must be one of {known}.")
     return Arguments(
         longest=longest,
         fit_longest=parsed.max_model_len == -1,
@@ -114,7 +119,7 @@ def _checked(
         ranks=ranks,
         swap_bytes=int(parsed.swap_space * (1 << 30)),
         low_bit=parsed.load_in_low_bit,
-        method=parsed.quantization or model.checkpoint_method,
+        method=method,
     )
 
 
@@ -122,7 +127,7 @@ def _length(parsed: argparse.Namespace, model: Model, *, pydantic: bool) -> int:
     wanted = parsed.max_model_len
     if wanted in (None, -1):
         return model.longest
-    if wanted > model.longest:
+    if wanted > model.longest and os.environ.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") != "1":
         text = (
             f"User-specified max_model_len ({wanted}) is greater than the derived max_model_len "
             f"(max_position_embeddings={model.longest} or model_max_length=None in model's "

@@ -144,6 +144,13 @@ def test_a_prompt_above_the_limit_is_refused(tmp_path: Path) -> None:
         ("vllm", {"gated": "1"}, [], 1, "Cannot access gated repo for url"),
         ("vllm", {"not_found": "1"}, [], 1, "RepositoryNotFoundError: 401 Client Error"),
         ("vllm", {"no_device": "1"}, [], 1, "RuntimeError: Failed to infer device type"),
+        (
+            "vllm",
+            {},
+            ["--quantization", "q4"],
+            1,
+            "Unknown quantization method: q4. Must be one of",
+        ),
         ("vllm", {}, ["--max-model-len", "99999"], 1, "Value error, User-specified max_model_len"),
         (
             "ipex_llm",
