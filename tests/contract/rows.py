@@ -102,11 +102,11 @@ def cel(path: str, message: str, accepted: Json, rejected: Json, before: Json = 
 
 
 def object_name(path: str) -> list[Row]:
-    return text(path, "my-object.v1", "My_Object", 253)
+    return text(path, "my-object.v1", "my..object", 253)
 
 
 def data_key(path: str) -> list[Row]:
-    return text(path, "tls.key", "no/slash", 253)
+    return text(path, ".dockerconfigjson", "..", 253)
 
 
 def key_ref(path: str) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.rows import (
+    PATTERN,
     Row,
     at_most,
     cel,
@@ -274,6 +275,20 @@ def reserved(field: str) -> list[Row]:
     )
 
 
+def label_keys(field: str) -> list[Row]:
+    return cel(
+        "spec.pod",
+        f"`{field}` must have keys as Kubernetes wants them: an optional DNS name and a slash, then"
+        " up to 63 of A-Z, a-z, 0-9, -, _ and . with a letter or digit first and last",
+        {field: {"node.example.com/" + "a" * 63: "a"}},
+        {field: {"two words": "a"}},
+    )
+
+
+def label_value(path: str) -> list[Row]:
+    return [Row(path, "pattern", "", "-a", PATTERN), *length(path, 63)]
+
+
 def host_only(field: str) -> list[Row]:
     return [
         *cel(
@@ -297,14 +312,23 @@ def host_only(field: str) -> list[Row]:
 POD = [
     *reserved("labels"),
     *reserved("annotations"),
+    *label_keys("labels"),
+    *label_keys("annotations"),
+    *label_keys("nodeSelector"),
     *mapping("spec.pod.labels", 64, "v"),
-    *length("spec.pod.labels{}", 63),
+    *label_value("spec.pod.labels{}"),
     *mapping("spec.pod.annotations", 64, "v"),
     *length("spec.pod.annotations{}", 16384),
     *mapping("spec.pod.nodeSelector", 64, "v"),
-    *length("spec.pod.nodeSelector{}", 63),
+    *label_value("spec.pod.nodeSelector{}"),
     *host_only("requests"),
     *host_only("limits"),
+    *cel(
+        "spec.pod.resources",
+        "`requests` must not be above `limits`: lower the request or raise the limit",
+        {"requests": {"memory": "1Gi", "cpu": 9}, "limits": {"memory": "1024Mi"}},
+        {"requests": {"memory": "1025Mi"}, "limits": {"memory": "1Gi"}},
+    ),
     *environment("spec.pod.env"),
     *named("spec.pod.imagePullSecrets", 16),
     *object_name("spec.pod.imagePullSecrets[].name"),

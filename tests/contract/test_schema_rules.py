@@ -66,8 +66,8 @@ def test_name_is_a_dns_label(api: ApiClient, namespace: str, name: str) -> None:
 
 
 @cluster_test
-@pytest.mark.parametrize("name", ["qwen2.5", "a" * 51])
-def test_name_with_dots_or_too_long_is_refused(api: ApiClient, namespace: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["qwen2.5", "a" * 51, "7b"])
+def test_other_names_are_refused(api: ApiClient, namespace: str, name: str) -> None:
     answer = api.apply(llmdeployment(name), namespace, dry_run=True)
     assert answer.code == 422
     assert NAME_RULE in answer.message
@@ -77,7 +77,7 @@ def test_messages_of_cel_rules_name_a_field_and_say_must() -> None:
     messages = [rule for _, rule in itertools.chain(
         *(rules(openapi(kind), "") for kind in (LLMDeployment, TuningRecord))
     ) if rule.startswith("cel:")]  # fmt: skip
-    assert len(messages) == 29
+    assert len(messages) == 33
     for message in messages:
         assert message.startswith("cel:`")
         assert " must " in message

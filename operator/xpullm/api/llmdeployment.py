@@ -11,7 +11,7 @@ from xpullm.api.engine import GPU, Engine
 from xpullm.api.healing import Healing
 from xpullm.api.meta import (
     API_VERSION,
-    DNS_LABEL,
+    DNS_1035_LABEL,
     ApiModel,
     CatalogueName,
     ObjectMeta,
@@ -57,7 +57,7 @@ class LLMDeploymentSpec(ApiModel):
 
 def _name_is_label(resource: Any) -> bool:
     name = resource.metadata.name
-    return len(name) <= NAME_LIMIT and re.match(DNS_LABEL, name) is not None
+    return len(name) <= NAME_LIMIT and re.match(DNS_1035_LABEL, name) is not None
 
 
 class LLMDeployment(ApiModel):
@@ -66,9 +66,9 @@ class LLMDeployment(ApiModel):
     rules: ClassVar = (
         Rule(
             f"self.metadata.name.size() <= {NAME_LIMIT} &&"
-            f" self.metadata.name.matches('{DNS_LABEL}')",
+            f" self.metadata.name.matches('{DNS_1035_LABEL}')",
             f"`metadata.name` must be a DNS label of at most {NAME_LIMIT} characters (a-z, 0-9, -;"
-            " no dots): its children carry the name",
+            " a letter first; no dots): its Service and its pods carry the name",
             _name_is_label,
             "metadata.name",
         ),

@@ -86,13 +86,17 @@ def text(max_length: int, pattern: str | None = None) -> Any:
     return Field(max_length=max_length, min_length=None if pattern else 1, pattern=pattern)
 
 
-# Kubernetes names (k8s.io/apimachinery pkg/util/validation).
-DNS_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+# Kubernetes names (k8s.io/apimachinery pkg/util/validation). What a child object would be refused
+# for must be refused here, where the user sees it.
+DNS_1035_LABEL = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"
 LABEL_VALUE = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+LABEL_KEY = (
+    r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+)
 
 ObjectName = Annotated[str, text(253, DNS_SUBDOMAIN)]
-DataKey = Annotated[str, text(253, r"^[A-Za-z0-9._-]+$")]
+DataKey = Annotated[str, text(253, r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
 # A catalogue name is also a label value (`xpullm.io/gpu-type`).
 CatalogueName = Annotated[str, text(63, LABEL_VALUE)]
 ImageReference = Annotated[str, text(1024, r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]

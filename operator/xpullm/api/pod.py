@@ -3,12 +3,15 @@ security context: those would be more rights than creating an LLMDeployment is m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from xpullm.api.meta import (
+    LABEL_KEY,
+    LABEL_VALUE,
     ApiModel,
     DataKey,
     ObjectName,
@@ -18,11 +21,12 @@ from xpullm.api.meta import (
     int_range,
     text,
 )
-from xpullm.api.quantity import Quantity
+from xpullm.api.quantity import Quantity, parse_quantity
 
-RESERVED_KEY = r"^(xpullm\.io|app\.kubernetes\.io)/"
+RESERVED = ("xpullm.io/", "app.kubernetes.io/")
 
-Labels = Annotated[Mapping[str, Annotated[str, Field(max_length=63)]], Field(max_length=64)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=rf"^$|{LABEL_VALUE}")]
+Labels = Annotated[Mapping[str, LabelValue], Field(max_length=64)]
 Annotations = Annotated[Mapping[str, Annotated[str, Field(max_length=16384)]], Field(max_length=64)]
 KubernetesObject = Mapping[str, Any]
 
@@ -102,7 +106,21 @@ Resources = Annotated[Mapping[str, Quantity], Field(max_length=8)]
 class HostResources(ApiModel):
     """Host resources of the engine's container."""
 
-    rules: ClassVar = (_only_host("requests"), _only_host("limits"))
+    rules: ClassVar = (
+        _only_host("requests"),
+        _only_host("limits"),
+        Rule(
+            "!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits)"
+            " || quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k])))"
+            " <= 0)",
+            "`requests` must not be above `limits`: lower the request or raise the limit",
+            lambda r: all(
+                parse_quantity(size) <= parse_quantity((r.limits or {}).get(name, size))
+                for name, size in (r.requests or {}).items()
+            ),
+            "requests",
+        ),
+    )
 
     requests: Resources | None = None
     """What the scheduler reserves; absent: from the plan."""
@@ -124,11 +142,17 @@ def _unreserved(field: str) -> Rule:
         " !k.startsWith('app.kubernetes.io/'))",
         f"`{field}` must not have keys under xpullm.io/ or app.kubernetes.io/: the operator sets"
         " these itself",
-        lambda p: (
-            not any(
-                key.startswith(("xpullm.io/", "app.kubernetes.io/")) for key in getattr(p, field)
-            )
-        ),
+        lambda pod: not any(key.startswith(RESERVED) for key in getattr(pod, field)),
+        field,
+    )
+
+
+def _label_keys(field: str, attribute: str) -> Rule:
+    return Rule(
+        f"!has(self.{field}) || self.{field}.all(k, k.matches('{LABEL_KEY}'))",
+        f"`{field}` must have keys as Kubernetes wants them: an optional DNS name and a slash, then"
+        " up to 63 of A-Z, a-z, 0-9, -, _ and . with a letter or digit first and last",
+        lambda pod: all(re.match(LABEL_KEY, key) for key in getattr(pod, attribute)),
         field,
     )
 
@@ -136,7 +160,13 @@ def _unreserved(field: str) -> Rule:
 class Pod(ApiModel):
     """What is added to the engine's pods."""
 
-    rules: ClassVar = (_unreserved("labels"), _unreserved("annotations"))
+    rules: ClassVar = (
+        _unreserved("labels"),
+        _unreserved("annotations"),
+        _label_keys("labels", "labels"),
+        _label_keys("annotations", "annotations"),
+        _label_keys("nodeSelector", "node_selector"),
+    )
 
     labels: Labels = Field(default_factory=dict)
     """Labels added to the pods."""

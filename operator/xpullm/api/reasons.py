@@ -43,6 +43,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     INVALID_ARGUMENT = "InvalidArgument"
     UNKNOWN_MODEL = "UnknownModel"
+    INVALID_MODEL_FACTS = "InvalidModelFacts"
     UNKNOWN_QUANTIZATION = "UnknownQuantization"
     UNKNOWN_GPU = "UnknownGPU"
     UNKNOWN_ENGINE = "UnknownEngine"
@@ -54,6 +55,7 @@ class Reason(StrEnum):
     NAME_CONFLICT = "NameConflict"
     # It cannot fit.
     INFEASIBLE = "Infeasible"
+    NO_GPU = "NoGPU"
     NO_MATCHING_NODE = "NoMatchingNode"
     # Healing ended.
     NOT_HEALABLE = "NotHealable"
@@ -103,6 +105,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.INVALID_SPEC: "The spec breaks a rule of the API.",
     Reason.INVALID_ARGUMENT: "A flag in `spec.engine.args` is unknown to the engine or wrong.",
     Reason.UNKNOWN_MODEL: "Nobody described the model; set `spec.model.facts`.",
+    Reason.INVALID_MODEL_FACTS: "The model's geometry is incomplete or contradicts itself.",
     Reason.UNKNOWN_QUANTIZATION: "`spec.quantization` is not in the catalogue.",
     Reason.UNKNOWN_GPU: "`spec.gpu.type` is not in the catalogue.",
     Reason.UNKNOWN_ENGINE: "`spec.engine.name` or `version` is not in the catalogue.",
@@ -113,6 +116,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.UNSUPPORTED_CLUSTER: "The cluster lacks something that the spec asks for.",
     Reason.NAME_CONFLICT: "An object with a child's name belongs to somebody else.",
     Reason.INFEASIBLE: "No safe plan exists; the message has figures and alternatives.",
+    Reason.NO_GPU: "No card is named, and the cluster shows none that the operator could choose.",
     Reason.NO_MATCHING_NODE: "No node has the card.",
     Reason.NOT_HEALABLE: "No argument helps against this cause.",
     Reason.ATTEMPTS_EXHAUSTED: "`spec.healing.maxAttempts` steps were taken.",

@@ -140,7 +140,7 @@ def test_rules_are_told_with_the_field_they_are_about() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["qwen2.5", "Upper", "-a", "a" * 51, ""])
+@pytest.mark.parametrize("name", ["qwen2.5", "7b", "Upper", "-a", "a" * 51, ""])
 def test_name_must_be_a_label(name: str) -> None:
     assert problems(llmdeployment(name)) == [Problem("metadata.name", name, NAME_RULE)]
 
