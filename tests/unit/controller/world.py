@@ -50,7 +50,7 @@ def decide(snapshot: Snapshot, now: float) -> Decision:
     return Decision(
         apply=(deployment(owner, attempt), service(owner)),
         events=events,
-        records=(record(attempt),) if attempt else (),
+        records=(record(owner, attempt),) if attempt else (),
         status=status(owner, attempt, now),
         cause_seen="device_oom" if failed else "",
         rerolled=bool(failed),
@@ -89,12 +89,14 @@ def service(owner: dict[str, Any] | Any) -> dict[str, Any]:
     }
 
 
-def record(attempt: int) -> dict[str, Any]:
+def record(owner: dict[str, Any] | Any, attempt: int) -> dict[str, Any]:
+    key = {"model": "a/b", "engineImage": "engine:1", "gpu": "arc-a770-16g", "gpuCount": 1}
+    entry = {"outcome": "Failed", "cause": f"cause-{attempt}"}
     return {
         "apiVersion": "xpullm.io/v1alpha1",
         "kind": "TuningRecord",
-        "metadata": {"namespace": "ns", "name": "r"},
-        "status": {"model": "a/b", "entries": [{"outcome": "Failed", "cause": str(attempt)}]},
+        "metadata": {"namespace": owner["metadata"]["namespace"], "name": "r"},
+        "status": {**key, "entries": [entry]},
     }
 
 
