@@ -61,12 +61,9 @@ class EngineClient:
                 continue
         if "vllm:generation_tokens_total" not in sums:
             return None
-        prompt, generated = (
-            sums.get("vllm:prompt_tokens_total"),
-            sums["vllm:generation_tokens_total"],
-        )
+        prompt = sums.get("vllm:prompt_tokens_total", 0.0)
         return EngineMetrics(
-            tokens=int((prompt or 0.0) + generated),
+            tokens=int(prompt + sums["vllm:generation_tokens_total"]),
             requests=int(sums.get("vllm:request_success_total", 0.0)),
         )
 

@@ -1,4 +1,4 @@
-"""Where a running engine is in its life, line by line (markers: diagnosis/data/phases.json).
+"""Where a running engine is in its life, line by line.
 
 Phases only move forward, and a marker counts only where the engine's logger wrote it: a request
 that quotes one changes nothing. That the engine serves is never concluded from its log; the
@@ -7,26 +7,11 @@ supervisor asks it (see poller.py).
 
 from __future__ import annotations
 
-import re
-from functools import cache
-
+from .diagnosis import marks
 from .diagnosis.normalize import read
-from .diagnosis.signatures import data
 
 # The order of an engine's life; names as in diagnosis.types.PHASES.
 ORDER = ("starting", "weights", "profile", "kv_alloc", "runtime")
-_NAMES = {"ready": "runtime", "warmup": "kv_alloc"}
-
-
-@cache
-def _markers() -> tuple[re.Pattern[str], dict[str, str]]:
-    phases = {
-        text: _NAMES.get(row["phase"], row["phase"])
-        for row in data("phases.json")["markers"]
-        for text in row["literals"]
-    }
-    words = sorted(phases, key=len, reverse=True)
-    return re.compile("|".join(re.escape(word) for word in words)), phases
 
 
 def message(line: str) -> str:
@@ -36,18 +21,11 @@ def message(line: str) -> str:
 
 def phase_of(line: str) -> str | None:
     """The phase that this line opens, if its place in the line shows that the engine wrote it."""
-    pattern, phases = _markers()
-    if not pattern.search(line):
+    phase = marks(line)
+    if phase not in ORDER:
         return None
-    seen = read(line)
-    found = pattern.search(seen.full)
-    if found is None or seen.echo:
-        return None
-    phase = phases[found[0]]
-    # Progress bars (tqdm) have no logger's prefix and ipex-llm's is "- INFO - "; both only ever
-    # tell of weights.
-    bare = phase == "weights" and seen.full[: found.start()] in ("", "- INFO - ", "INFO - ")
-    return phase if seen.logged or bare else None
+    # Progress bars (tqdm) have no logger's prefix; they only ever tell of weights.
+    return phase if phase == "weights" or read(line).logged else None
 
 
 def later(current: str, new: str) -> bool:

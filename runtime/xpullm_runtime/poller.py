@@ -75,7 +75,7 @@ class Poller(threading.Thread):
         if metrics is not None:
             if not self._state.started_up:
                 self._requests_before = metrics.requests
-            self._state.requests = metrics.requests - self._requests_before
+            self._state.requests = max(0, metrics.requests - self._requests_before)
             needed = self._flow.stalled(now, metrics.tokens)
         else:
             needed = now - self._proven >= self._config.hang_seconds

@@ -35,7 +35,7 @@ class TinyEngine(ThreadingHTTPServer):
         self.flowing = False
 
     def start(self) -> TinyEngine:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     @property
