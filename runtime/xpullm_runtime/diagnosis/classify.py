@@ -10,12 +10,13 @@ from typing import Any
 from xpullm_runtime import report as reports
 
 from . import pod as pods
-from .decide import root, trusted
-from .figures import LITERALS, collect, consistent
+from .decide import root
+from .figures import LITERALS, collect
 from .matching import Hit, hits
 from .phases import Course, course, device_oom, phase_at, public
 from .scan import Log, without_digits
 from .signatures import causes
+from .trust import may_act
 from .types import HELPS, PHASES, Diagnosis, Evidence
 
 EVIDENCE_LINES = 6
@@ -27,31 +28,45 @@ _OOM_PREFIX = "device_oom"
 ABSURD_BYTES = 2 * 2**40  # no tensor of a model is this large: a wrong shape, not a lack of memory
 
 
+# What a probe's kill leaves in the log; anything else that the engine said itself comes first.
+_AFTER_A_KILL = frozenset(
+    ("unknown", "sigterm", "startup_killed", "engine_hang", "engine_dead", "engine_init_failed",
+     "worker_died", "host_oom")
+)  # fmt: skip
+
+
 def classify(evidence: Evidence) -> Diagnosis:
     """Name the cause of a failure. Never raises on what a log, a pod or a report may hold."""
     facts = pods.read(evidence.pod, evidence.container)
+    told = _report(evidence, facts)
     if facts.cause:
-        return _diagnosis(facts.cause, facts.phase, [facts.evidence], actionable=True)
+        phase = facts.phase or (told.phase if told else "unknown")
+        found = _diagnosis(facts.cause, phase, [facts.evidence], actionable=True)
+        return _with_report(found, told)
     if evidence.host_oom_kills and not evidence.alive:
         text = f"cgroup oom_kill {evidence.host_oom_kills}"
-        return _diagnosis("host_oom", "unknown", [text, facts.evidence], actionable=True)
+        phase = told.phase if told else "unknown"
+        found = _diagnosis("host_oom", phase, [text, facts.evidence], actionable=True)
+        return _with_report(found, told)
     killed, why = pods.killed_by(evidence.events)
-    if killed in ("evicted", "host_oom"):
+    if killed in ("evicted", "host_oom") and facts.exit_code in (None, 137, 143):
         return _diagnosis(killed, "unknown", [why], actionable=True)
-    told = _report(evidence, facts)
     was_ready = evidence.was_ready or (told.was_ready if told else None)
-    if told and (found := _from_report(told, facts)):
-        return found
-    if killed and (found := _from_probe(killed, why, facts, bool(was_ready))):
-        return found
-    return _from_log(evidence, facts, was_ready)
+    if told and (reported := _from_report(told, facts)):
+        return reported
+    found = _from_log(evidence, facts, was_ready)
+    own_word = found.actionable and found.cause not in _AFTER_A_KILL
+    if killed and not own_word and (probed := _from_probe(killed, why, facts, bool(was_ready))):
+        return _with_report(probed, told)
+    return _with_report(found, told)
 
 
 def _report(evidence: Evidence, facts: pods.PodFacts) -> reports.Report | None:
     if isinstance(evidence.report, Mapping):
         fields = {key: value for key, value in evidence.report.items() if isinstance(key, str)}
         return reports.decode(_dump(fields | {"schema": reports.SCHEMA}))
-    return reports.decode(facts.message)
+    # A message that does not begin with the object is a tail of the log, not a report.
+    return reports.decode(facts.message) if facts.message.startswith("{") else None
 
 
 def _dump(raw: Mapping[str, Any]) -> str:
@@ -77,7 +92,9 @@ def _from_report(told: reports.Report, facts: pods.PodFacts) -> Diagnosis | None
     return _with_report(found, told)
 
 
-def _with_report(found: Diagnosis, told: reports.Report) -> Diagnosis:
+def _with_report(found: Diagnosis, told: reports.Report | None) -> Diagnosis:
+    if told is None:
+        return found
     figures = dict(told.figures) | dict(found.figures)
     if told.host_limit_bytes > 0:
         figures["memory_limit_bytes"] = told.host_limit_bytes
@@ -102,16 +119,17 @@ def _from_log(evidence: Evidence, facts: pods.PodFacts, was_ready: bool | None) 
     code = facts.exit_code if facts.exit_code is not None else _code(evidence.exit_code)
     log = Log(text)
     way = course(log)
-    hit = root(hits(log), way)
+    found = hits(log)
+    hit = root(found, way)
     dead = not evidence.alive and (facts.terminated or code is not None)
     if facts.running and not facts.terminated:
         dead = False
     wrapped = hit is not None and hit.signature.rank >= 4
-    if (hit is None or wrapped) and (found := _from_exit(code, facts, log, way, wrapped)):
-        return found
+    if (hit is None or wrapped) and (by_code := _from_exit(code, facts, log, way, wrapped)):
+        return by_code
     if hit is None:
         return _unknown(log, way, was_ready)
-    return _from_hit(hit, log, way, was_ready, dead, code)
+    return _from_hit(hit, found, log, way, was_ready, dead, code)
 
 
 def _code(value: Any) -> int | None:
@@ -119,8 +137,9 @@ def _code(value: Any) -> int | None:
 
 
 def _from_hit(
-    hit: Hit, log: Log, way: Course, was_ready: bool | None, dead: bool, code: int | None
-) -> Diagnosis:
+    hit: Hit, found: Sequence[Hit], log: Log, way: Course, was_ready: bool | None,
+    dead: bool, code: int | None,
+) -> Diagnosis:  # fmt: skip
     index, signature = hit.line.index, hit.signature
     figures = _figures(log, hit)
     cause, phase = signature.cause, signature.phase
@@ -130,21 +149,9 @@ def _from_hit(
     elif not phase:
         phase = public(phase_at(way, index, was_ready))
     cause, phase = _refine(cause, phase, hit, way, bool(was_ready), figures)
-    actionable = dead and _may_act(cause, hit, log, way, figures, code)
+    helps = causes()[cause]["helps"]
+    actionable = dead and may_act(hit, helps, found, log, way, figures, code)
     return _diagnosis(cause, phase, _evidence(hit, log), figures, actionable)
-
-
-def _may_act(
-    cause: str, hit: Hit, log: Log, way: Course, figures: Mapping[str, int], code: int | None
-) -> bool:
-    """A log line changes arguments only when trusted; an out-of-memory needs one more witness."""
-    if causes()[cause]["helps"] != "arguments" and not hit.signature.self_correctable:
-        return not hit.weak
-    if not trusted(hit, log, way):
-        return False
-    if cause.startswith(_OOM_PREFIX):
-        return code not in (None, 0) or consistent(figures)
-    return True
 
 
 def _refine(

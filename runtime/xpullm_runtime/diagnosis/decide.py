@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 from .matching import Hit
 from .phases import Course
-from .scan import Log
 
 _TRACEBACK = 80  # lines within which hits belong to one failure
 _FOLLOW_ON_CCL = ("Broken pipe", "pmi", "kvs", "Connection reset", "ccl::v1::exception")
-_LAST_WINDOW = 600  # lines: API server and engine core print tracebacks for each open request
 
 
 def root(found: Sequence[Hit], course: Course) -> Hit | None:
@@ -67,24 +65,3 @@ def _failed_before(stop: Hit, alive: Sequence[Hit]) -> bool:
         hit.signature.rank == 1 and not hit.weak and hit.line.index < stop.line.index
         for hit in alive
     )
-
-
-def trusted(hit: Hit, log: Log, course: Course) -> bool:
-    """The line alone could have been forged; this is what a forger cannot easily give.
-
-    Head of the message, a logger's own prefix (or a traceback's end), in the last window before
-    the end, and not survived. Lines whose starts are our own guess are never trusted.
-    """
-    if hit.weak or hit.signature.where != "head":
-        return False
-    if log.rejoined or course.survived(hit.line.index):
-        return False
-    if len(log.lines) - hit.line.index > _LAST_WINDOW:
-        return False
-    return hit.line.logged or _ends_traceback(hit, log)
-
-
-def _ends_traceback(hit: Hit, log: Log) -> bool:
-    """The exception line of an uncaught traceback: frames stand right above it."""
-    above = log.lines[max(0, hit.line.index - 6) : hit.line.index]
-    return bool(hit.line.exception) and any('  File "' in line for line in above)

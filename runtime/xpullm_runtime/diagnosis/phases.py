@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from .figures import is_single_allocation
+from .normalize import is_echo
 from .scan import Log, without_digits
 from .signatures import data
 
@@ -29,6 +30,7 @@ _FRAMES_ABOVE = 120  # lines of one traceback, C++ frames included, above the ex
 _FRAMES_BELOW = 40  # with several ranks a traceback's frames may come after another rank's end
 _DUMP_BELOW = 60  # "Dumping input data" is printed after the exception it explains
 _BAR_BELOW = 6
+_ECHO_CHARS = 400
 _CAUSES = {
     "weights": "device_oom_weights",
     "profile": "device_oom_profile",
@@ -129,7 +131,7 @@ def marker_literals() -> dict[str, str]:
 
 
 def _is_marker(line: str) -> bool:
-    return "Received request" not in line
+    return not is_echo(line[:_ECHO_CHARS])
 
 
 def _is_busy(line: str) -> bool:

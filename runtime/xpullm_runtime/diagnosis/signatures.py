@@ -9,6 +9,7 @@ Fields of one signature:
   literals      one of them is in the line (fast); `regex` then decides; `exclude` undoes it
   native        only where neither a logger nor a Python exception speaks (raw SYCL exception); the
                 same line then counts for no other signature
+  native_end    native code ends the process with this line, without logger or traceback
   last          only where nothing else follows in the log
   repeats       so many lines are needed · needs: text within the next three lines
   soft          counts only where no other root cause is found
@@ -47,6 +48,7 @@ class Signature:
     repeats: int = 1
     soft: bool = False
     native: bool = False
+    native_end: bool = False
     last: bool = False
     self_correctable: bool = False
 
