@@ -28,6 +28,7 @@ class Card:
         self._truth = truth
         self._blocks: dict[str, int] = {}
         self._cached = 0  # what the caching allocator keeps of freed blocks
+        self._lost = 0  # between blocks, since it serves
 
     @property
     def allocated(self) -> int:
@@ -37,11 +38,16 @@ class Card:
     @property
     def reserved(self) -> int:
         """Bytes the allocator holds from the driver."""
-        return self.allocated + self._cached
+        return self.allocated + max(self._cached, self._lost)
 
     def truly_free(self) -> int:
         """What an allocation can still get, whatever anybody reports."""
-        return self.total - self._truth.foreign - self._truth.context - self.allocated
+        others = self._truth.foreign + self._truth.context + self._lost
+        return self.total - others - self.allocated
+
+    def begin_to_serve(self) -> None:
+        """From now on sizes vary, and what lies between blocks is lost."""
+        self._lost = self._truth.fragmentation
 
     def reported_free(self) -> int:
         """What the driver says; without PERFMON it does not know of other processes."""

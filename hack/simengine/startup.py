@@ -75,6 +75,7 @@ def _start_v0(card: Card, model: Model, truth: Truth, arguments: Arguments, log:
         "llm_engine.py:437",
         f"init engine (profile, create kv cache, warmup model) took {seconds:.2f} seconds",
     )
+    card.begin_to_serve()
     return Engine(rules_v0, card, model, arguments, pool)
 
 
@@ -134,6 +135,7 @@ def _start_v1(card: Card, model: Model, truth: Truth, arguments: Arguments, log:
         f"init engine (profile, create kv cache, warmup model) took {seconds:.2f} s "
         "(compilation: 0.00 s)",
     )
+    card.begin_to_serve()
     return Engine(rules_v1, card, model, arguments, pool)
 
 
