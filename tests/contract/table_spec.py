@@ -97,7 +97,7 @@ CACHE = [
             {"size": "1Gi", "accessModes": row.rejected}, row.message, at=CLAIM)
         for row in (
             Row("accessModes", "minItems", ["ReadWriteMany"], [], "at least 1 items"),
-            *at_most("accessModes", 4, [*ACCESS_MODES, "ReadWriteOnce"]),
+            *at_most("accessModes", 3, ACCESS_MODES),
             *unique("accessModes", "ReadWriteOnce", "ReadWriteMany"),
             *(
                 Row("accessModes[]", f"enum:{mode}", [mode], ["RWX"], "Unsupported value")
@@ -118,6 +118,12 @@ CACHE = [
         " own",
         {"size": "1Gi", "storageClassName": "fast", "accessModes": ["ReadWriteMany"]},
         {"claimName": "mine", "accessModes": ["ReadWriteMany"]},
+    ),
+    *cel(
+        CLAIM,
+        "`accessModes` must have ReadWriteOncePod alone: remove the others",
+        {"size": "1Gi", "accessModes": ["ReadWriteOncePod"]},
+        {"size": "1Gi", "accessModes": ["ReadWriteOncePod", "ReadWriteMany"]},
     ),
     *cel(CLAIM, "`size` must be more than zero", {"size": "1"}, {"size": "0Gi"}),
     *cel(
@@ -289,6 +295,25 @@ def label_value(path: str) -> list[Row]:
     return [Row(path, "pattern", "", "-a", PATTERN), *length(path, 63)]
 
 
+def tolerations() -> list[Row]:
+    must = "`tolerations` must"
+    return [
+        row
+        for message, accepted, rejected in (
+            ("have effect NoExecute where `tolerationSeconds` is set",
+             {"key": "k", "effect": "NoExecute", "tolerationSeconds": 5},
+             {"key": "k", "effect": "NoSchedule", "tolerationSeconds": 5}),
+            ("have a `key`, or operator Exists for all keys",
+             {"operator": "Exists"}, {"effect": "NoSchedule"}),
+            ("have no `value` where the operator is Exists",
+             {"key": "k", "operator": "Equal", "value": "v"},
+             {"key": "k", "operator": "Exists", "value": "v"}),
+        )
+        for row in cel("spec.pod", f"{must} {message}", {"tolerations": [accepted]},
+                       {"tolerations": [rejected]})
+    ]  # fmt: skip
+
+
 def host_only(field: str) -> list[Row]:
     return [
         *cel(
@@ -336,8 +361,9 @@ POD = [
     *object_name("spec.pod.runtimeClassName"),
     *number("spec.pod.terminationGracePeriodSeconds", 0, 3600),
     *at_most("spec.pod.tolerations", 32, [{"key": f"k{i}"} for i in range(33)]),
-    Row("spec.pod.tolerations[]", "kubernetes", {"key": "k", "tolerationSeconds": 5},
-        {"key": "k", "tolerationSeconds": "5"}, "must be of type integer"),
+    *tolerations(),
+    Row("spec.pod.tolerations[]", "kubernetes", {"key": "k", "effect": "NoSchedule"},
+        {"key": "k", "effect": 5}, "must be of type string"),
     Row("spec.pod.affinity", "kubernetes",
         {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
             {"topologyKey": "kubernetes.io/hostname"}]}},

@@ -112,6 +112,13 @@ class CacheClaim(ApiModel):
             ),
         ),
         Rule(
+            "!has(self.accessModes) || self.accessModes.size() == 1 ||"
+            " !('ReadWriteOncePod' in self.accessModes)",
+            "`accessModes` must have ReadWriteOncePod alone: remove the others",
+            lambda c: len(c.access_modes or ()) < 2 or "ReadWriteOncePod" not in c.access_modes,
+            "accessModes",
+        ),
+        Rule(
             "!has(self.size) || quantity(string(self.size)).isGreaterThan(quantity('0'))",
             "`size` must be more than zero",
             lambda c: c.size is None or quantity_bytes(c.size) > 0,
@@ -144,7 +151,7 @@ class CacheClaim(ApiModel):
     """StorageClass of the owned claim; absent: the cluster's default."""
     access_modes: Annotated[
         tuple[AccessMode, ...] | None,
-        Field(min_length=1, max_length=4, json_schema_extra=SchemaOnly.LIST_SET),
+        Field(min_length=1, max_length=3, json_schema_extra=SchemaOnly.LIST_SET),
     ] = None
     """Access modes of the owned claim; absent: ReadWriteOnce."""
 

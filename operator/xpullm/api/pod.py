@@ -4,7 +4,7 @@ security context: those would be more rights than creating an LLMDeployment is m
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -157,6 +157,16 @@ def _label_keys(field: str, attribute: str) -> Rule:
     )
 
 
+def _all_tolerations(cel: str, message: str, holds: Callable[[KubernetesObject], bool]) -> Rule:
+    """What Kubernetes refuses in a pod (pkg/apis/core/validation) is refused here."""
+    return Rule(
+        f"!has(self.tolerations) || self.tolerations.all(t, {cel})",
+        f"`tolerations` must {message}",
+        lambda pod: all(map(holds, pod.tolerations)),
+        "tolerations",
+    )
+
+
 class Pod(ApiModel):
     """What is added to the engine's pods."""
 
@@ -166,6 +176,21 @@ class Pod(ApiModel):
         _label_keys("labels", "labels"),
         _label_keys("annotations", "annotations"),
         _label_keys("nodeSelector", "node_selector"),
+        _all_tolerations(
+            "!has(t.tolerationSeconds) || (has(t.effect) && t.effect == 'NoExecute')",
+            "have effect NoExecute where `tolerationSeconds` is set",
+            lambda t: "tolerationSeconds" not in t or t.get("effect") == "NoExecute",
+        ),
+        _all_tolerations(
+            "(has(t.key) && t.key != '') || (has(t.operator) && t.operator == 'Exists')",
+            "have a `key`, or operator Exists for all keys",
+            lambda t: bool(t.get("key")) or t.get("operator") == "Exists",
+        ),
+        _all_tolerations(
+            "!has(t.value) || t.value == '' || !has(t.operator) || t.operator != 'Exists'",
+            "have no `value` where the operator is Exists",
+            lambda t: not t.get("value") or t.get("operator") != "Exists",
+        ),
     )
 
     labels: Labels = Field(default_factory=dict)
