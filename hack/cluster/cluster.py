@@ -99,16 +99,17 @@ class Cluster:
         for gone in sweep_leftovers():
             say(f"cleaned up after cluster {gone}, which was left behind")
         start = time.monotonic()
-        self._state = reserve(self._name, detached=self._detached)
+        self._state = reserve(self._name)
         self._state.logs.mkdir(parents=True)
-        if not self._detached:
-            self._watchdog = watchdog.start(self._state)
+        self._watchdog = watchdog.start(self._state)
         try:
             for process in controlplane.start(self._state, self._programs, kwok=self._kwok):
                 self._processes.append(process)
             if self._real:
                 self.start_real_node(self._labels, self._resources, self._backoff)
             self.check()
+            if self._detached:
+                self._state = self._state.detach()
         except BaseException:
             self.keep_logs()
             self.stop()

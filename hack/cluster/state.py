@@ -11,7 +11,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hack.cluster.errors import ClusterError
@@ -65,6 +65,12 @@ class State:
         """Whether the process that started the cluster is still there."""
         return self.owner is None or start_time(self.owner[0]) == self.owner[1]
 
+    def detach(self) -> "State":
+        """The same cluster without an owner: from now on nobody's end is its end."""
+        free = replace(self, owner=None)
+        free.save()
+        return free
+
     def save(self) -> None:
         """Write the file by one rename."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +101,7 @@ def known() -> list[State]:
     return found
 
 
-def reserve(name: str | None, *, detached: bool) -> State:
+def reserve(name: str | None) -> State:
     """Take an id, ports and a subnet that nobody uses, and write them down.
 
     Raises:
@@ -113,7 +119,7 @@ def reserve(name: str | None, *, detached: bool) -> State:
             id=name or secrets.token_hex(4),
             port=_free_ports({other.port for other in others}),
             subnet=_free_subnet({other.subnet for other in others}),
-            owner=None if detached else (os.getpid(), mine),
+            owner=(os.getpid(), mine),
         )
         state.save()
     return state

@@ -5,7 +5,6 @@ The harness holds the other end of this process's standard input. A SIGKILL clos
 
 import subprocess
 import sys
-from pathlib import Path
 
 from hack.cluster.paths import REPOSITORY
 from hack.cluster.state import State, known
@@ -26,10 +25,10 @@ def start(state: State) -> "subprocess.Popen[bytes]":
 
 
 def main() -> None:
-    """Wait for the end of standard input, then sweep the cluster named by the argument."""
+    """Wait for the end of standard input, then sweep the cluster, if it still has an owner."""
     sys.stdin.buffer.read()
     for state in known():
-        if state.id == sys.argv[1] and Path(state.folder).exists():
+        if state.id == sys.argv[1] and state.owner is not None:
             sweep(state)
 
 
