@@ -11,7 +11,7 @@ from .config import RuntimeConfig
 from .fdinfo import gpu_memory
 from .state import State
 
-HOST_SECONDS = 1.0
+HOST_SECONDS = 0.5
 TREE_SECONDS = 5.0
 # Steps that count as progress of a start: reading weights shows in I/O, converting or moving them
 # in memory. CPU time does not count: a hung start was seen with busy CPUs (ipex-llm#11424).

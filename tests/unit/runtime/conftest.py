@@ -60,7 +60,10 @@ Supervise = Callable[..., Run]
 
 @pytest.fixture
 def supervise(tmp_path: Path) -> Iterator[Supervise]:
-    """`supervise(script, *arguments, **config)`: the script is Python source or a path."""
+    """`supervise(script, *arguments, **config)`: the script is Python source or a path.
+
+    `wrapper` among the settings is a command line that starts the supervisor.
+    """
     runs: list[Run] = []
 
     def start(script: str | Path, *arguments: object, **config: Any) -> Run:
@@ -69,13 +72,14 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
             path.write_text(textwrap.dedent(script))
         else:
             path = script
+        wrapper = config.pop("wrapper", [])
         message = tmp_path / f"message{len(runs)}"
         port = config.get("runtime_port") or free_port()
         settings = {"runtime_port": port, "termination_log": str(message)}
         settings |= {"engine_port": free_port()} | config
         words = [sys.executable, "-u", str(path), *map(str, arguments)]
         process = subprocess.Popen(
-            [sys.executable, "-S", "-m", "xpullm_runtime", "run", "--", *words],
+            [*wrapper, sys.executable, "-S", "-m", "xpullm_runtime", "run", "--", *words],
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(RUNTIME),
