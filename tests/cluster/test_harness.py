@@ -113,7 +113,7 @@ def test_stop_leaves_nothing() -> None:
     assert state.id not in [other.id for other in known()]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_harness_that_is_killed_leaves_nothing(how: signal.Signals) -> None:
     name = f"killed-{how.value}"
     with _harness(name) as harness:
