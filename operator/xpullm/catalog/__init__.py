@@ -3,6 +3,7 @@
 from xpullm.catalog.load import (
     accountings,
     engines,
+    families,
     gpus,
     models,
     quantization_for,
@@ -16,18 +17,20 @@ from xpullm.catalog.lookup import (
     nearest,
     version_key,
 )
-from xpullm.catalog.types import GPU, Accounting, Engine, Quantization, Runtime, Sampler
+from xpullm.catalog.types import GPU, Accounting, Engine, Family, Quantization, Runtime, Sampler
 
 __all__ = [
     "GPU",
     "Accounting",
     "Engine",
+    "Family",
     "Quantization",
     "Runtime",
     "Sampler",
     "accountings",
     "default_engine",
     "engines",
+    "families",
     "find_engine",
     "find_model",
     "gpus",

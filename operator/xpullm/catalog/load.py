@@ -12,6 +12,7 @@ from xpullm.catalog.types import (
     GPU,
     Accounting,
     Engine,
+    Family,
     Quantization,
     Runtime,
     Sampler,
@@ -128,7 +129,7 @@ def accountings() -> Mapping[str, Accounting]:
             graphs_in_budget=row["graphs_in_budget"],
             total=row["total"],
             pin=row["pin"],
-            null_block=row["null_block"],
+            tokens_from_concurrency=row.get("tokens_from_concurrency", False),
             prefill_follows_context=row["prefill_follows_context"],
             hybrid_groups=row["hybrid_groups"],
             v2_runner=row.get("v2_runner", ""),
@@ -149,7 +150,12 @@ def _runtime(row: Mapping[str, Any]) -> Runtime:
         ranks_bytes=row["ranks_mib"] * MIB,
         fixed_bytes=row["fixed_mib"] * MIB,
         margin_bytes=row["margin_mib"] * MIB,
+        gemm_workspace_bytes=row.get("gemm_workspace_mib", 0) * MIB,
+        compile_bytes=row.get("compile_mib", 0) * MIB,
+        graph_layer_bytes=int(row.get("graph_layer_mib", 0) * MIB),
+        max_split_bytes=row.get("max_split_mib", 0) * MIB,
         compute_units=row["compute_units"],
+        shares=tuple((int(n), p) for n, p in row.get("shares_percent", {}).items()),
         source=row["source"],
     )
 
@@ -203,6 +209,20 @@ def _engine(name: str, row: Mapping[str, Any], flags: Mapping[str, list[str]]) -
         source=row["source"],
         notes=row.get("notes", ""),
     )
+
+
+@cache
+def families() -> Mapping[str, Family]:
+    """Architectures by config.json's model_type."""
+    data = _toml("families.toml")
+    base = data.pop("default")
+    result: dict[str, Family] = {"": Family(name="", **base)}
+    for name, row in data.items():
+        like = data.get(row.get("like", ""), {})
+        merged = {**base, **like, **row}
+        merged.pop("like", None)
+        result[name] = Family(name=name, **merged)
+    return MappingProxyType(result)
 
 
 @cache

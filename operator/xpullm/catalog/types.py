@@ -1,4 +1,5 @@
-"""Facts about cards, engines and quantizations, as the planner reads them. All values are frozen.
+"""Facts about cards, engines and quantizations, as the planner reads them. All values are frozen;
+each is loaded once and compared by identity.
 
 The facts themselves are data files in `catalog/data`; each entry there names its source.
 Bytes are plain `int`, a fraction of a byte per weight is a `float`.
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class GPU:
     """One kind of card, seen as what a scheduler hands out and what an engine can use of it.
 
@@ -46,7 +47,7 @@ class GPU:
         return f"gpu.intel.com/{self.kmd}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Quantization:
     """How weights are stored on the device.
 
@@ -80,7 +81,7 @@ class Quantization:
     notes: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sampler:
     """Memory of one sampler implementation, in units of U = S * V * 4 bytes.
 
@@ -97,13 +98,18 @@ class Sampler:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Runtime:
     """Memory outside the framework's allocator on one platform, in bytes, and how certain it is.
 
     `context_bytes` is taken before the engine's first snapshot; `one_rank_bytes` and
     `ranks_bytes` (tensor parallel) are what the engine prints as non-torch memory.
     `fixed_bytes`: small allocations of the first real step that no profile sees.
+    `gemm_workspace_bytes`: the matrix library's, taken through the framework's allocator.
+    `compile_bytes`: what compiling adds to the activation peak; `graph_layer_bytes`: one layer
+    in one captured graph. `max_split_bytes`: blocks from this size on are not split while weights
+    load, so that each is rounded to 2 MiB (0: no such rule). `shares`: (ranks, percent) limits of
+    planned use.
     `margin_bytes`: what fragmentation took on top in measured runs under the worst load.
     """
 
@@ -113,11 +119,20 @@ class Runtime:
     ranks_bytes: int
     fixed_bytes: int
     margin_bytes: int
+    gemm_workspace_bytes: int
+    compile_bytes: int
+    graph_layer_bytes: int
+    max_split_bytes: int
     compute_units: int
+    shares: tuple[tuple[int, int], ...]
     source: str
 
+    def share_percent(self, ranks: int) -> int:
+        """The largest share of visible memory that a plan may use with so many ranks."""
+        return min((share for least, share in self.shares if ranks >= least), default=95)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Accounting:
     """How one engine generation turns a card and its arguments into a KV pool.
 
@@ -142,7 +157,7 @@ class Accounting:
     graphs_in_budget: bool
     total: str
     pin: str
-    null_block: bool
+    tokens_from_concurrency: bool
     prefill_follows_context: bool
     hybrid_groups: bool
     v2_runner: str
@@ -153,7 +168,33 @@ class Accounting:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """How one model architecture is built, where its config.json does not say.
+
+    `gated_mlp`: gate and up projections (3 matrices), else 2. `keeps_gate_up`: the engine's MLP
+    holds the gate_up output while it computes the down projection. `qkv_bias`, `qk_norm`, `norms`
+    per layer. `head_before_tie`: the engine builds an output head and drops it when tying, so that
+    loading needs one more. `always_tied`; `transformers_backend`: run through transformers (no
+    rotary table of its own). `output_gate`: the query projection has twice its size.
+    `multimodal`: has an encoder besides the text model.
+    """
+
+    name: str
+    gated_mlp: bool
+    keeps_gate_up: bool
+    qkv_bias: bool
+    qk_norm: bool
+    norms: int
+    head_before_tie: bool
+    always_tied: bool
+    transformers_backend: bool
+    output_gate: bool
+    multimodal: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Engine:
     """One version of one engine: image, program, the flags it knows, and how it counts memory.
 

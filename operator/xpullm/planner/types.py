@@ -109,8 +109,9 @@ class Estimate:
 class LearnedEntry:
     """What a TuningRecord or this deployment's own history knows about one set of arguments.
 
-    `outcome` is "Healthy" or "Failed". `cause` and `phase` are the diagnosis' words. A failure that
-    binds (seen here, or on two nodes) excludes every plan that needs as much or more of what failed.
+    `outcome` is "Healthy" or "Failed". `cause` and `phase` are the diagnosis' words. A failure
+    that binds (seen here, or on two nodes) excludes every plan that needs as much or more of what
+    failed.
     """
 
     arguments: Arguments
@@ -140,10 +141,11 @@ class Serving:
 class Plan:
     """A safe set of arguments on a card, with everything that `resources` needs to render pods.
 
-    `flags` is the engine's argument list as rendered: (name without dashes, value or None), complete,
-    in order, including the user's own. `command` is the program before them; the model, host and
-    port are added by `resources`. `utilization_percent` is planned use of visible VRAM, however
-    the engine is told. `hash` identifies engine, image, card, count, arguments, env and host memory.
+    `flags` is the engine's argument list as rendered: (name without dashes, value or None),
+    complete, in order, including the user's own. `command` is the program before them; the model,
+    host and port are added by `resources`. `utilization_percent` is planned use of visible VRAM,
+    however the engine is told. `hash` identifies engine, image, card, count, arguments, env and
+    host memory.
     """
 
     model: str
@@ -172,7 +174,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A change to the request that was proven to fit: what to write in the spec, and what it gives."""
+    """A change to the request that was proven to fit: what to write in the spec, what it gives."""
 
     field: str
     value: str

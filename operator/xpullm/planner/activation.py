@@ -1,0 +1,133 @@
+"""Activation peak of the engine's profile run, and what a real load needs beyond it.
+
+The peak is the largest of three moments, never their sum: the MLP of one layer, the attention of
+one layer, and sampling. Terms are elements of `T = max_num_batched_tokens` rows, S =
+min(max_num_seqs, T), U = S * V * 4 bytes (one fp32 logits matrix).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xpullm.catalog import Accounting, Runtime, Sampler
+from xpullm.planner.facts import ModelFacts
+
+# vLLM v1/core encoder budget: an image takes about this many tokens of the widest encoder input;
+# measured on encoders by us: 0.4 to 1.1 GiB per 16384 budget tokens at hidden size 3584.
+_ENCODER_ELEMENTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """Bytes on one rank. `peak` is in the engine's profile; `unit` is U."""
+
+    peak: int
+    mlp: int
+    attention: int
+    sampling: int
+    experts: int
+    latent: int
+    encoder: int
+    unit: int
+    sampler: Sampler
+
+
+def sampler_for(facts: ModelFacts, accounting: Accounting) -> Sampler:
+    """The sampler this model gets: the V2 runner takes dense models only, or those listed."""
+    listed = facts.architecture in accounting.v2_architectures
+    dense = accounting.v2_runner == "dense" and not facts.is_moe and not facts.is_hybrid
+    return accounting.v2_sampler if listed or dense else accounting.sampler
+
+
+def activation(
+    facts: ModelFacts,
+    accounting: Accounting,
+    runtime: Runtime,
+    *,
+    tokens: int,
+    sequences: int,
+    max_model_len: int,
+    tensor: int,
+    block_size: int,
+    element: int,
+    quantized: bool,
+    activations_8bit: bool,
+    compiled: bool,
+    speculative_tokens: int,
+    encoder_tokens: int,
+) -> Activation:
+    """The peak for one batch shape."""
+    h, rows = facts.hidden, min(sequences, tokens) * (1 + speculative_tokens)
+    sampler = sampler_for(facts, accounting)
+    unit = rows * facts.vocab * 4
+    experts = expert_workspace(facts, tokens, tensor, element) if facts.is_moe else 0
+    latent = latent_workspace(facts, max_model_len, sequences, block_size) if facts.is_mla else 0
+    mlp = tokens * _mlp_elements(facts, tensor, activations_8bit) * element
+    attention = tokens * _attention_elements(facts, tensor) * element
+    head = int(sampler.profile_units * unit) + (tokens + rows) * h * element
+    library = runtime.gemm_workspace_bytes
+    encoder = encoder_tokens * h * _ENCODER_ELEMENTS * element if encoder_tokens else 0
+    forward = max(mlp, attention) + (0 if quantized else library)
+    forward += runtime.compile_bytes if compiled else 0
+    peak = max(forward, head + library, encoder) + experts + latent
+    return Activation(peak, mlp, attention, head, experts, latent, encoder, unit, sampler)
+
+
+def _mlp_elements(facts: ModelFacts, tensor: int, activations_8bit: bool) -> int:
+    """Elements per token at the dense MLP's worst moment: the gate and up outputs, their product,
+    the residual and both ends of the layer; one more where the engine's MLP holds on to gate_up
+    while it computes the down projection (vLLM model_executor/models/qwen2.py against llama.py)."""
+    if facts.is_moe and not facts.intermediate:
+        return 3 * facts.hidden
+    width = facts.intermediate
+    if facts.is_moe and facts.moe_layers == facts.layers:
+        width = facts.shared_intermediate
+    inner = -(-width // tensor) * (3 if facts.gated_mlp else 2)
+    elements = inner + 3 * facts.hidden
+    if facts.keeps_gate_up:
+        elements += facts.hidden
+        if activations_8bit:  # the quantized copy of the down projection's input
+            elements += -(-width // tensor) // 2
+    return elements
+
+
+def _attention_elements(facts: ModelFacts, tensor: int) -> int:
+    """Elements per token while attention runs: two residuals, q/k/v, normed q/k, the output."""
+    if facts.is_mla:
+        key = facts.nope_head_dim + facts.rope_head_dim
+        heads = -(-facts.heads // tensor)
+        return 2 * facts.hidden + heads * (2 * key + 2 * facts.v_head_dim + facts.nope_head_dim)
+    queries = -(-facts.attention_width // tensor)
+    keys = max(facts.head_dim, -(-facts.kv_width // tensor))
+    if facts.output_gate:
+        queries *= 2
+    elements = 2 * facts.hidden + 2 * queries + 2 * keys
+    if facts.qk_norm:
+        elements += queries + keys
+    if facts.is_hybrid:
+        linear = 2 * facts.linear_key_heads * facts.linear_key_dim
+        linear += 2 * facts.linear_value_heads * facts.linear_value_dim
+        elements = max(elements, 2 * facts.hidden + 3 * -(-linear // tensor))
+    return elements
+
+
+def expert_workspace(facts: ModelFacts, tokens: int, tensor: int, element: int) -> int:
+    """Both workspaces and the output of the fused experts; they persist once grown (vLLM
+    model_executor/layers/fused_moe TritonExperts.workspace_shapes, v1/worker/workspace.py)."""
+    inner, h = -(-facts.expert_intermediate // tensor), facts.hidden
+    chosen = facts.experts_per_token
+    return tokens * (chosen * (max(inner, h) + max(2 * inner, h)) + h) * element
+
+
+def latent_workspace(facts: ModelFacts, max_model_len: int, sequences: int, block_size: int) -> int:
+    """Chunked-context workspace of latent attention: the latent and the keys and values expanded
+    from it (vLLM model_executor/layers/attention/mla_attention.py determine_chunked_prefill)."""
+    rows = min(max(8 * max_model_len, 4 * sequences * block_size), 65536)
+    return rows * facts.heads * (facts.nope_head_dim + facts.v_head_dim) * 2
+
+
+def graph_bytes(facts: ModelFacts, runtime: Runtime, sequences: int, pipeline: int) -> int:
+    """Memory of captured graphs: every layer in every capture size up to min(2 S, 512)."""
+    largest = min(2 * sequences, 512)
+    sizes = 3 + largest // 8 if largest < 256 else 35 + (largest - 256) // 16
+    return sizes * -(-facts.layers // pipeline) * runtime.graph_layer_bytes

@@ -1,0 +1,173 @@
+"""Why nothing fits, and the nearest changes to the request that were proven to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from xpullm.catalog import default_engine, gpus, quantizations
+from xpullm.planner.build import target_of
+from xpullm.planner.choose import COUNTS, ranks, search_choice
+from xpullm.planner.combine import incompatible, own_format
+from xpullm.planner.estimate import judge
+from xpullm.planner.request import Choice, PlanRequest
+from xpullm.planner.search import (
+    SMALLEST_BATCH,
+    Found,
+    Wish,
+    base_arguments,
+    room,
+    shaped,
+    wish_of,
+    with_pool,
+)
+from xpullm.planner.sizes import sizes
+from xpullm.planner.types import Alternative, Infeasible, Learned, Ledger
+
+GIB = 1 << 30
+_WANTED = 5
+
+
+def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible:
+    """Names the biggest term of the nearest choice and what is missing there."""
+    choice, count = _nearest(request)
+    where = target_of(request, choice)
+    tensor, pipeline = next(ranks(request, choice, count), (1, 1))
+    tokens = request.user.max_num_batched_tokens or SMALLEST_BATCH
+    base = base_arguments(where, request.user, wish, tokens, wish.min_concurrency, tensor, pipeline)
+    arguments = shaped(where, request.user, base, wish.min_context)
+    s = sizes(where, arguments)
+    need = wish.min_concurrency * s.layout.need_bytes(wish.min_context)
+    arguments = with_pool(where, request.user, arguments, s, max(need, s.layout.block_bytes))
+    ledger = judge(where, arguments).ledger
+    missing = need - room(where, s)
+    if request.user.gpu_memory_utilization is not None or s.pinned:
+        missing = max(missing, s.pool - room(where, s), need - s.pool)
+    missing = max(missing, s.layout.block_bytes)
+    term, size = _biggest(ledger, need)
+    cards = f"{count} x {choice.gpu.name}" if count > 1 else choice.gpu.name
+    message = (
+        f"{request.model} as {choice.quantization.name} doesn't fit {cards} with"
+        f" {choice.engine.key}: {term} take {size / GIB:.1f} GiB of"
+        f" {where.visible_bytes / GIB:.1f} GiB visible per device; {missing / GIB:.1f} GiB are"
+        f" missing for {wish.min_concurrency} request(s) of {wish.min_context} tokens"
+    )
+    found = tuple(_alternatives(request, choice, wish, learned))
+    if found:
+        message += "; what fits: " + "; ".join(a.text for a in found)
+    return Infeasible("DoesNotFit", message, term, missing, ledger, found)
+
+
+def _nearest(request: PlanRequest) -> tuple[Choice, int]:
+    """The choice with most memory: the one that misses least."""
+    choice = max(request.choices, key=lambda c: c.gpu.visible_bytes * c.gpu.devices_per_unit)
+    return choice, request.count or (1 if request.gpu_fixed else COUNTS[-1])
+
+
+def _biggest(ledger: Ledger | None, need: int) -> tuple[str, int]:
+    if ledger is None:
+        return "weights", 0
+    terms = {
+        "weights": ledger.weights_bytes,
+        "activations": ledger.activation_bytes,
+        "KV cache": need,
+        "runtime": ledger.non_torch_bytes,
+    }
+    name = max(terms, key=lambda n: terms[n])
+    return name, terms[name]
+
+
+def _alternatives(
+    request: PlanRequest, choice: Choice, wish: Wish, learned: Learned
+) -> list[Alternative]:
+    """Proven alternatives, the smallest change first; at most one per changed value."""
+    result: list[Alternative] = []
+    for field, value, changed, candidate, count in _changes(request, choice, wish):
+        goal = wish_of(changed.serving, changed.user, changed.facts.max_position)
+        found = search_choice(changed, candidate, count, goal, learned)
+        if found is not None:
+            result.append(_alternative(field, value, candidate, count, found))
+        if len(result) >= _WANTED:
+            break
+    return result
+
+
+def _alternative(field: str, value: str, choice: Choice, count: int, found: Found) -> Alternative:
+    text = (
+        f"{field}: {value} (context {found.context}, {found.concurrency} full-length request(s)"
+        f" on {count} x {choice.gpu.name} with {choice.engine.name})"
+    )
+    return Alternative(field, value, found.context, found.concurrency, text)
+
+
+Change = tuple[str, str, PlanRequest, Choice, int]
+
+
+def _changes(request: PlanRequest, choice: Choice, wish: Wish) -> Iterator[Change]:
+    """Changes to one field of the spec, in order of what they cost the user."""
+    count = request.count or 1
+    yield from _softer(request, choice, wish, count)
+    if "fp8" in choice.engine.kv_cache_dtypes and request.user.kv_cache_dtype is None:
+        user = replace(request.user, kv_cache_dtype="fp8")
+        yield "spec.engine.args[kv-cache-dtype]", "fp8", replace(request, user=user), choice, count
+    for other in _smaller_formats(request, choice):
+        yield "spec.quantization", other.quantization.name, request, other, count
+    free = replace(request, user=replace(request.user, tensor_parallel_size=None))
+    for more in COUNTS:
+        if more > count:
+            yield "spec.gpu.count", str(more), free, choice, more
+    for other in _larger_cards(request, choice):
+        for more in dict.fromkeys((count, *COUNTS)):
+            value = other.gpu.name if more == count else f"{other.gpu.name}, count {more}"
+            yield "spec.gpu.type", value, free, other, more
+
+
+def _softer(request: PlanRequest, choice: Choice, wish: Wish, count: int) -> Iterator[Change]:
+    """Lower floors, where the request has some above the least useful."""
+    serving = request.serving
+    if wish.min_concurrency > 1:
+        lower = replace(serving, min_concurrency=1)
+        yield "spec.serving.minConcurrency", "1", replace(request, serving=lower), choice, count
+    floor = wish.min_context
+    user = request.user
+    while floor > 512:
+        floor //= 2
+        lower = replace(serving, min_context_length=floor, context_length=floor)
+        changed = replace(request, serving=lower, user=replace(user, max_model_len=None))
+        yield "spec.serving.minContextLength", str(floor), changed, choice, count
+    if user.gpu_memory_utilization is not None:
+        without = replace(
+            user,
+            gpu_memory_utilization=None,
+            flags=tuple(f for f in user.flags if f[0] != "gpu-memory-utilization"),
+        )
+        field = "spec.engine.args[gpu-memory-utilization]"
+        yield field, "(leave it out)", replace(request, user=without), choice, count
+
+
+def _smaller_formats(request: PlanRequest, choice: Choice) -> Iterator[Choice]:
+    """Formats of lower precision that this engine quantizes to while loading, the best first."""
+    mine = choice.quantization.precision
+    for q in sorted(quantizations().values(), key=lambda q: -q.precision):
+        if (
+            q.precision < mine
+            and q.name in choice.engine.quantizations
+            and incompatible(request.facts, choice.gpu, choice.engine, q.name) is None
+        ):
+            yield Choice(choice.gpu, choice.engine, q)
+
+
+def _larger_cards(request: PlanRequest, choice: Choice) -> Iterator[Choice]:
+    """Cards with more memory, the nearest first, with the same format where they can serve it."""
+    for gpu in sorted(gpus().values(), key=lambda g: (g.visible_bytes, g.name)):
+        if gpu.visible_bytes <= choice.gpu.visible_bytes:
+            continue
+        same = choice.engine if gpu.architecture in choice.engine.architectures else None
+        engine = same or default_engine(gpu.default_engine, gpu.architecture)
+        if engine is None:
+            continue
+        name = choice.quantization.name
+        if incompatible(request.facts, gpu, engine, name) is not None:
+            name = own_format(request.facts, gpu, engine)
+        if incompatible(request.facts, gpu, engine, name) is None:
+            yield Choice(gpu, engine, quantizations()[name])

@@ -1,0 +1,266 @@
+"""What the planner knows of a model: parsed from the fields of its config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xpullm.catalog import families, quantizations
+from xpullm.planner.fields import FactsError, Fields
+from xpullm.planner.stored import Stored, stored_format
+
+REQUIRED = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "vocab_size",
+    "intermediate_size",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Geometry of one model. Counts are layers, heads, experts; widths are features.
+
+    Layers are split by kind: `full_layers` attend to everything, `window_layers` to the last
+    `window` tokens, `linear_layers` keep a constant state (Gated DeltaNet, mamba). `moe_layers` of
+    them have experts. `stored` is how the checkpoint is quantized (None: 16 or 32 bit).
+    `unsure` says, for people, what was assumed because the config doesn't say.
+    """
+
+    architecture: str
+    model_type: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    tied: bool
+    max_position: int
+    dtype: str
+    full_layers: int
+    window_layers: int
+    linear_layers: int
+    window: int
+    global_head_dim: int
+    global_kv_heads: int
+    experts: int
+    experts_per_token: int
+    expert_intermediate: int
+    shared_intermediate: int
+    moe_layers: int
+    kv_lora_rank: int
+    q_lora_rank: int
+    rope_head_dim: int
+    nope_head_dim: int
+    v_head_dim: int
+    linear_key_heads: int
+    linear_value_heads: int
+    linear_key_dim: int
+    linear_value_dim: int
+    conv_kernel: int
+    state_bytes: int
+    gated_mlp: bool
+    keeps_gate_up: bool
+    qkv_bias: bool
+    qk_norm: bool
+    output_gate: bool
+    norms: int
+    head_before_tie: bool
+    transformers_backend: bool
+    multimodal: bool
+    vision_params: int
+    stored: Stored | None
+    unsure: tuple[str, ...] = ()
+
+    @property
+    def is_moe(self) -> bool:
+        """Has experts in some layer."""
+        return self.moe_layers > 0
+
+    @property
+    def is_mla(self) -> bool:
+        """Multi-head latent attention: one compressed latent per token."""
+        return self.kv_lora_rank > 0
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Has layers that keep a state instead of keys and values."""
+        return self.linear_layers > 0
+
+    @property
+    def attention_width(self) -> int:
+        """Features of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Features of all key heads together."""
+        return self.kv_heads * self.head_dim
+
+
+def parse_config(config: Mapping[str, Any]) -> ModelFacts:
+    """Facts from config.json fields. Raises FactsError (field, value, way out) for what is missing
+    or absurd; what may be assumed is assumed and named in `unsure`."""
+    outer = Fields(config, "config.json")
+    text = outer.mapping("text_config")
+    fields = Fields({**config, **text}, "config.json") if text else outer
+    unsure: list[str] = []
+    model_type = str(fields.get("model_type") or "")
+    known = families()
+    family = known.get(model_type) or known.get(str(config.get("model_type") or "")) or known[""]
+    if not family.name:
+        unsure.append(
+            f"architecture {model_type or 'unnamed'!r} isn't known; computed as a decoder with a"
+            " gated MLP"
+        )
+    missing = [f for f in REQUIRED if fields.get(f) is None and f != "intermediate_size"]
+    if missing:
+        raise FactsError(
+            missing[0],
+            None,
+            f"is missing; needed are {', '.join(REQUIRED)} (set them in spec.model.facts)",
+        )
+    hidden = fields.count("hidden_size")
+    layers = fields.count("num_hidden_layers", high=4096)
+    heads = fields.count("num_attention_heads")
+    head_dim = fields.optional("head_dim") or max(1, hidden // heads)
+    experts = fields.first("num_experts", "num_local_experts", "n_routed_experts")
+    intermediate = fields.optional("intermediate_size") or fields.optional("ffn_dim")
+    expert_intermediate = fields.optional("moe_intermediate_size") or intermediate
+    if not intermediate and not (experts and expert_intermediate):
+        raise FactsError("intermediate_size", None, "is missing; it is the width of the MLP")
+    kinds = _layer_kinds(fields, layers, unsure)
+    mla = fields.optional("kv_lora_rank")
+    linear = kinds[2] > 0
+    shared = fields.optional("shared_expert_intermediate_size") or fields.optional(
+        "n_shared_experts"
+    ) * (expert_intermediate if experts else 0)
+    return ModelFacts(
+        architecture=_first_architecture(config),
+        model_type=model_type,
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        kv_heads=fields.optional("num_key_value_heads") or heads,
+        head_dim=head_dim,
+        intermediate=intermediate,
+        vocab=fields.count("vocab_size"),
+        tied=family.always_tied or fields.flag("tie_word_embeddings"),
+        max_position=fields.optional("max_position_embeddings") or _default_position(unsure),
+        dtype=_dtype(fields),
+        full_layers=kinds[0],
+        window_layers=kinds[1],
+        linear_layers=kinds[2],
+        window=fields.optional("sliding_window") if kinds[1] else 0,
+        global_head_dim=fields.optional("global_head_dim") or head_dim,
+        global_kv_heads=fields.optional("num_global_key_value_heads")
+        or fields.optional("num_key_value_heads")
+        or heads,
+        experts=experts,
+        experts_per_token=fields.first("num_experts_per_tok", "num_experts_per_token", "moe_topk")
+        or (2 if experts else 0),
+        expert_intermediate=expert_intermediate if experts else 0,
+        shared_intermediate=shared if experts else 0,
+        moe_layers=_moe_layers(fields, layers) if experts else 0,
+        kv_lora_rank=mla,
+        q_lora_rank=fields.optional("q_lora_rank"),
+        rope_head_dim=fields.optional("qk_rope_head_dim") if mla else 0,
+        nope_head_dim=fields.optional("qk_nope_head_dim") if mla else 0,
+        v_head_dim=fields.optional("v_head_dim") or head_dim,
+        linear_key_heads=fields.optional("linear_num_key_heads") if linear else 0,
+        linear_value_heads=fields.optional("linear_num_value_heads") if linear else 0,
+        linear_key_dim=fields.optional("linear_key_head_dim") if linear else 0,
+        linear_value_dim=fields.optional("linear_value_head_dim") if linear else 0,
+        conv_kernel=fields.optional("linear_conv_kernel_dim") if linear else 0,
+        state_bytes=4 if fields.get("mamba_ssm_dtype") in (None, "float32") else 2,
+        gated_mlp=family.gated_mlp,
+        keeps_gate_up=family.keeps_gate_up,
+        qkv_bias=family.qkv_bias or fields.flag("attention_bias"),
+        qk_norm=family.qk_norm,
+        output_gate=family.output_gate,
+        norms=family.norms,
+        head_before_tie=family.head_before_tie,
+        transformers_backend=family.transformers_backend,
+        multimodal=family.multimodal or bool(outer.mapping("vision_config")),
+        vision_params=_vision_params(outer, unsure) if family.multimodal else 0,
+        stored=stored_format(config, quantizations()),
+        unsure=tuple(unsure),
+    )
+
+
+def _first_architecture(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, (list, tuple)) and names else ""
+
+
+def _dtype(fields: Fields) -> str:
+    value = str(fields.get("torch_dtype") or fields.get("dtype") or "bfloat16")
+    return value.removeprefix("torch.")
+
+
+def _default_position(unsure: list[str]) -> int:
+    unsure.append("max_position_embeddings is missing; 4096 assumed")
+    return 4096
+
+
+def _layer_kinds(fields: Fields, layers: int, unsure: list[str]) -> tuple[int, int, int]:
+    """(full, window, linear): from layer_types, its counts, or the older fields."""
+    counts = dict(fields.mapping("layer_types_count"))
+    listed = fields.get("layer_types")
+    if isinstance(listed, (list, tuple)):
+        counts = {}
+        for kind in listed[:layers]:
+            counts[str(kind)] = counts.get(str(kind), 0) + 1
+    if counts and all(isinstance(n, int) and n >= 0 for n in counts.values()):
+        window = counts.get("sliding_attention", 0) + counts.get("chunked_attention", 0)
+        full = counts.get("full_attention", 0)
+        return full, window, max(0, layers - full - window)
+    interval = fields.optional("full_attention_interval")
+    if interval and fields.get("linear_num_value_heads"):
+        return layers // interval, 0, layers - layers // interval
+    window = fields.optional("sliding_window")
+    if not window or fields.get("use_sliding_window") is False:
+        return layers, 0, 0
+    pattern = fields.optional("sliding_window_pattern")
+    model_type = fields.get("model_type")
+    if model_type in ("gemma2", "cohere2", "gpt_oss") and not pattern:
+        pattern = 4 if model_type == "cohere2" else 2
+    if model_type in ("gemma3", "gemma3_text") and not pattern:
+        pattern = 6
+    if pattern:
+        return layers // pattern, layers - layers // pattern, 0
+    if model_type in ("mistral", "mixtral", "phi3", "starcoder2", "qwen2") and window < (
+        fields.optional("max_position_embeddings") or window + 1
+    ):
+        return 0, layers, 0
+    if model_type not in ("mistral", "mixtral", "phi3", "starcoder2", "qwen2", "phimoe", "phi3_v"):
+        unsure.append("sliding_window without a layer pattern; all layers take full length")
+    return layers, 0, 0
+
+
+def _moe_layers(fields: Fields, layers: int) -> int:
+    dense = fields.optional("first_k_dense_replace")
+    only = fields.get("mlp_only_layers")
+    if isinstance(only, (list, tuple)):
+        dense += len(only)
+    step = fields.optional("decoder_sparse_step") or fields.optional("moe_layer_freq") or 1
+    return max(0, (layers - dense) // step)
+
+
+def _vision_params(fields: Fields, unsure: list[str]) -> int:
+    """Parameters of a vision tower of the usual shape (4 h^2 attention, MLP) from vision_config."""
+    vision = Fields(fields.mapping("vision_config"), "vision_config")
+    depth = vision.first("depth", "num_hidden_layers", "num_layers")
+    hidden = vision.first("hidden_size", "embed_dim", "width")
+    if not depth or not hidden:
+        unsure.append(
+            "the vision tower isn't described; 0.7 billion parameters assumed for it (give"
+            " vision_config in spec.model.facts)"
+        )
+        return 700_000_000
+    inner = vision.optional("intermediate_size") or 4 * hidden
+    return depth * (4 * hidden * hidden + 3 * hidden * inner)

@@ -1,0 +1,78 @@
+"""Host memory of one pod: what loading and running need. Sizes are whole MiB."""
+
+from __future__ import annotations
+
+from xpullm.planner.modules import up
+from xpullm.planner.sizes import Sizes
+from xpullm.planner.target import Target
+from xpullm.planner.types import Arguments, HostMemory, Term
+from xpullm.planner.weights import checkpoint_bytes
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+# Engine core 2.5-3.6 GiB and 0.6-1 GiB per further rank or API process (measured on vLLM).
+_BASE = 3584 * MIB
+_RANK = 1 * GIB
+# Page cache of the file being read, charged to the container while active.
+_LOADER = 2 * GIB
+_SHM_ONE = 2 * GIB
+_SHM_RANKS = 8 * GIB
+_COMPILE = 4 * GIB
+# Room above the peak: the kernel kills at the limit, an estimate is not that exact.
+_HEADROOM_PERCENT = 15
+
+
+def host_memory(where: Target, arguments: Arguments, s: Sizes) -> HostMemory:
+    """Request and limit: the peak while loading, with head-room in the limit."""
+    ranks = arguments.tensor_parallel_size * arguments.pipeline_parallel_size
+    terms = [
+        Term("engine", _BASE + (ranks - 1) * _RANK, "3.5 GiB + 1 GiB per further rank", f"{ranks}"),
+        *_loading(where, ranks, s),
+    ]
+    if arguments.swap_space_gib:
+        swap = int(arguments.swap_space_gib * GIB) * ranks
+        terms.append(Term("swap space", swap, "swap-space per card, pinned", f"{ranks} cards"))
+    if arguments.cpu_offload_gib:
+        moved = int(arguments.cpu_offload_gib * GIB) * ranks
+        terms.append(Term("weights offloaded", moved, "cpu-offload-gb per card", f"{ranks} cards"))
+    if not arguments.enforce_eager:
+        terms.append(Term("compiler", _COMPILE, "torch.compile and kernel compilers", ""))
+    if ranks > 1 and where.accounting.total != "cuda":
+        mirror = (s.weights.resident + max(0, s.pool)) * ranks
+        terms.append(
+            Term(
+                "driver mirror",
+                mirror,
+                "device memory x ranks (host pages pinned for peers)",
+                f"{ranks} cards visible to one process",
+                "compute-runtime#953; vLLM#50269",
+            )
+        )
+    shm = _SHM_RANKS if ranks > 1 else _SHM_ONE
+    terms.append(
+        Term("shared memory", shm, "shared memory mount", f"{ranks} ranks", "ipex-llm, vLLM docs")
+    )
+    peak = sum(t.bytes for t in terms)
+    request = up(peak, 256 * MIB)
+    limit = up(peak * (100 + _HEADROOM_PERCENT) // 100, 256 * MIB)
+    return HostMemory(request, limit, shm, tuple(terms))
+
+
+def _loading(where: Target, ranks: int, s: Sizes) -> list[Term]:
+    checkpoint = checkpoint_bytes(where.facts)
+    if not (where.quantization.online and where.engine.host_staging == "full"):
+        return [Term("loader", min(_LOADER, checkpoint), "page cache of the file being read", "")]
+    facts = where.facts
+    largest = max(facts.vocab, 2 * facts.intermediate) * facts.hidden * 4
+    return [
+        Term(
+            "checkpoint",
+            checkpoint,
+            "parameters x 2 bytes, whole in host memory while quantizing",
+            f"{checkpoint // 2} parameters",
+            "ipex-llm vllm/xpu/model_convert.py; llm-scaler VLLM_OFFLOAD_WEIGHTS_BEFORE_QUANT",
+        ),
+        Term("conversion", largest * ranks, "largest tensor in float32, per rank", f"{ranks}"),
+        Term("quantized copy", s.weights.resident * ranks, "grows while converting", ""),
+    ]

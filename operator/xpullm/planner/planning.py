@@ -1,0 +1,99 @@
+"""`plan`: the best safe arguments for a request, or why there are none and what would fit."""
+
+from __future__ import annotations
+
+from xpullm.catalog import quantizations
+from xpullm.planner.alternatives import infeasible
+from xpullm.planner.build import build, over_single_allocation, target_of
+from xpullm.planner.choose import candidates, search_choice
+from xpullm.planner.combine import incompatible
+from xpullm.planner.request import Choice, PlanRequest
+from xpullm.planner.search import Found, Wish, wish_of
+from xpullm.planner.types import Infeasible, Learned, Plan
+
+GIB = 1 << 30
+
+
+NOTHING_LEARNED = Learned()
+
+
+def plan(request: PlanRequest, learned: Learned = NOTHING_LEARNED) -> Plan | Infeasible:
+    """The first choice, and the smallest number of cards, that reaches the wishes; where none
+    does, the one that comes nearest; where not even the floors fit, `Infeasible`."""
+    wish = wish_of(request.serving, request.user, request.facts.max_position)
+    best: tuple[Found, Choice, int] | None = None
+    for choice, count in candidates(request):
+        found = search_choice(request, choice, count, wish, learned)
+        if found is None:
+            continue
+        if found.complete:
+            best = (found, choice, count)
+            break
+        if best is None or found.reached > best[0].reached:
+            best = (found, choice, count)
+        if request.gpu_fixed and request.count is not None:
+            break
+    if best is None:
+        return infeasible(request, wish, learned)
+    found, choice, count = best
+    notes = _notes(request, choice, count, wish, found, learned)
+    return build(request, choice, count, found.arguments, notes=notes)
+
+
+def _notes(
+    request: PlanRequest, choice: Choice, count: int, wish: Wish, found: Found, learned: Learned
+) -> tuple[str, ...]:
+    notes = [f"assumed: {text}" for text in request.facts.unsure]
+    if choice.engine.assumed:
+        notes.append(
+            f"{choice.engine.name} {choice.engine.version} isn't in the catalogue; counted as the"
+            f" nearest release known, vLLM {choice.engine.vllm_version}"
+        )
+    serving = request.serving
+    if serving.context_length and found.context < wish.context:
+        notes.append(f"context {found.context} instead of the wished {wish.context} tokens")
+    if serving.concurrency and found.concurrency < wish.concurrency:
+        notes.append(
+            f"room for {found.concurrency} full-length requests at once instead of the wished"
+            f" {wish.concurrency}; more of them share the cache when they are shorter"
+        )
+    where = target_of(request, choice)
+    if over_single_allocation(where, found.sizes):
+        notes.append("one tensor is above the card's limit for a single allocation; it is lifted")
+    if not where.facts.is_moe and where.accounting.pool == "current":
+        notes.append(
+            "this engine doesn't reserve activations; the plan leaves them outside its budget"
+        )
+    higher = higher_precision(request, choice, count, wish, found, learned)
+    if higher:
+        notes.append(higher)
+    return tuple(notes)
+
+
+def higher_precision(
+    request: PlanRequest, choice: Choice, count: int, wish: Wish, found: Found, learned: Learned
+) -> str:
+    """The nearest format of higher precision that fits the same cards, and what it costs."""
+    known = quantizations()
+    mine = choice.quantization.precision
+    better = sorted(
+        (
+            q
+            for q in known.values()
+            if q.precision // 10 > mine // 10 and q.name in choice.engine.quantizations
+        ),
+        key=lambda q: q.precision,
+    )
+    for quantization in better:
+        if incompatible(request.facts, choice.gpu, choice.engine, quantization.name) is not None:
+            continue
+        other = Choice(choice.gpu, choice.engine, quantization)
+        result = search_choice(request, other, count, wish, learned)
+        if result is not None:
+            cost = (result.sizes.weights.resident - found.sizes.weights.resident) / GIB
+            return (
+                f"{quantization.name} fits too and is of higher precision: context"
+                f" {result.context}, {result.concurrency} full-length requests; its weights take"
+                f" {cost:.1f} GiB more"
+            )
+    return ""

@@ -1,0 +1,212 @@
+"""From an LLMDeployment's spec to a checked `PlanRequest`, or a refusal with the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from xpullm.catalog import (
+    GPU,
+    Engine,
+    default_engine,
+    engines,
+    find_engine,
+    find_model,
+    gpus,
+    models,
+    nearest,
+    quantizations,
+)
+from xpullm.planner.combine import combine
+from xpullm.planner.facts import ModelFacts, parse_config
+from xpullm.planner.fields import FactsError
+from xpullm.planner.request import PlanRequest
+from xpullm.planner.types import Refusal, Serving
+from xpullm.planner.userargs import check_together, read_arguments
+
+if TYPE_CHECKING:
+    from xpullm.api import LLMDeploymentSpec
+
+
+def resolve(
+    spec: LLMDeploymentSpec,
+    *,
+    cards: tuple[str, ...] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> PlanRequest | Refusal:
+    """Checks everything that depends on the catalogue.
+
+    `cards` are the cards that the cluster has, for a spec that names none. `facts` are config.json
+    fields found by an inspection; the spec's own facts win over them, they over the catalogue.
+    """
+    parsed = _facts(spec, facts)
+    if isinstance(parsed, Refusal):
+        return parsed
+    serving = _serving(spec, parsed)
+    if isinstance(serving, Refusal):
+        return serving
+    cards_or = _gpus(spec.gpu.type, cards)
+    if isinstance(cards_or, Refusal):
+        return cards_or
+    name = spec.quantization
+    if name is not None and name not in quantizations():
+        near = ", ".join(nearest(name, quantizations()))
+        return Refusal(
+            "UnknownQuantization",
+            "spec.quantization",
+            name,
+            f"quantization {name!r} isn't in the catalogue; nearest: {near}",
+        )
+    engine_problem = _engine_problem(spec)
+    if engine_problem is not None:
+        return engine_problem
+    pairs = [(g, e) for g in cards_or if (e := _engine_for(spec, g)) is not None]
+    choices = combine(parsed, pairs, name, named_card=spec.gpu.type, engine=spec.engine.name)
+    if isinstance(choices, Refusal):
+        return choices
+    rows = tuple((a.name, a.value) for a in spec.engine.args)
+    user = read_arguments(rows, choices[0].engine)
+    if isinstance(user, Refusal):
+        return user
+    problem = check_together(user, serving.context_length)
+    if problem is not None:
+        return problem
+    if user.max_model_len and user.max_model_len > parsed.max_position:
+        return _too_long("spec.engine.args[max-model-len]", user.max_model_len, parsed)
+    problem = _check_ranks(parsed, user.tensor_parallel_size)
+    if problem is not None:
+        return problem
+    return PlanRequest(
+        model=spec.model.id,
+        revision=spec.model.revision or "main",
+        facts=parsed,
+        choices=choices,
+        count=spec.gpu.count,
+        serving=serving,
+        user=user,
+        image=spec.engine.image,
+        command=spec.engine.command,
+        env={e.name: e.value for e in spec.engine.env if e.value is not None},
+        gpu_fixed=spec.gpu.type is not None,
+        quantization_fixed=name is not None,
+    )
+
+
+def _facts(spec: LLMDeploymentSpec, inspected: Mapping[str, Any] | None) -> ModelFacts | Refusal:
+    entry = find_model(spec.model.id)
+    own = dict(spec.model.facts.as_config()) if spec.model.facts is not None else {}
+    if entry is None and inspected is None and not own:
+        near = ", ".join(nearest(spec.model.id, models()))
+        return Refusal(
+            "UnknownModel",
+            "spec.model.id",
+            spec.model.id,
+            f"model {spec.model.id!r} isn't in the catalogue; describe it in spec.model.facts"
+            f" (config.json fields); nearest known: {near}",
+        )
+    config: dict[str, Any] = dict(entry["config"]) if entry else {}
+    config.update(inspected or {})
+    config.update(own)
+    try:
+        return parse_config(config)
+    except FactsError as error:
+        return Refusal(
+            "InvalidModelFacts", f"spec.model.facts.{error.field}", error.value, str(error)
+        )
+
+
+def _serving(spec: LLMDeploymentSpec, facts: ModelFacts) -> Serving | Refusal:
+    given = spec.serving
+    if given.context_length and given.context_length > facts.max_position:
+        return _too_long("spec.serving.contextLength", given.context_length, facts)
+    if given.min_context_length and given.min_context_length > facts.max_position:
+        return _too_long("spec.serving.minContextLength", given.min_context_length, facts)
+    return Serving(
+        context_length=given.context_length,
+        min_context_length=given.min_context_length,
+        concurrency=given.concurrency,
+        min_concurrency=given.min_concurrency,
+        served_names=tuple(given.served_names),
+    )
+
+
+def _too_long(field: str, value: int, facts: ModelFacts) -> Refusal:
+    return Refusal(
+        "ContextTooLong",
+        field,
+        str(value),
+        f"{field} {value} is above the model's own context of {facts.max_position} tokens; lower"
+        " it to at most that",
+    )
+
+
+def _gpus(name: str | None, cards: tuple[str, ...] | None) -> tuple[GPU, ...] | Refusal:
+    known = gpus()
+    if name is not None:
+        if name not in known:
+            near = ", ".join(nearest(name, known))
+            return Refusal(
+                "UnknownGPU",
+                "spec.gpu.type",
+                name,
+                f"GPU {name!r} isn't in the catalogue; nearest: {near}",
+            )
+        return (known[name],)
+    chosen = [known[c] for c in cards if c in known] if cards else list(known.values())
+    if not chosen:
+        return Refusal(
+            "NoGPU",
+            "spec.gpu.type",
+            "",
+            "no node has an Intel GPU of the catalogue; name one in spec.gpu.type",
+        )
+    return tuple(sorted(set(chosen), key=lambda g: (g.visible_bytes, g.name)))
+
+
+def _engine_problem(spec: LLMDeploymentSpec) -> Refusal | None:
+    name, version = spec.engine.name, spec.engine.version
+    if name is not None and name not in engines():
+        near = ", ".join(nearest(name, engines()))
+        return Refusal(
+            "UnknownEngine",
+            "spec.engine.name",
+            name,
+            f"engine {name!r} isn't in the catalogue; nearest: {near}",
+        )
+    if version is not None and name is None:
+        return Refusal(
+            "UnknownEngine",
+            "spec.engine.version",
+            version,
+            "spec.engine.version needs spec.engine.name, whose version it is",
+        )
+    if version is not None and name is not None and find_engine(name, version) is None:
+        listed = ", ".join(e.version for e in engines()[name])
+        return Refusal(
+            "UnknownEngine",
+            "spec.engine.version",
+            version,
+            f"{name} version {version!r} isn't a version; known: {listed}",
+        )
+    return None
+
+
+def _engine_for(spec: LLMDeploymentSpec, gpu: GPU) -> Engine | None:
+    name = spec.engine.name
+    if name is not None and spec.engine.version is not None:
+        return find_engine(name, spec.engine.version)
+    if name is not None:
+        return default_engine(name, gpu.architecture) or default_engine(name)
+    return default_engine(gpu.default_engine, gpu.architecture)
+
+
+def _check_ranks(facts: ModelFacts, tensor: int | None) -> Refusal | None:
+    if tensor and facts.heads % tensor:
+        fits = ", ".join(str(n) for n in (1, 2, 4, 8, 16) if facts.heads % n == 0)
+        return Refusal(
+            "InvalidArgument",
+            "spec.engine.args[tensor-parallel-size]",
+            str(tensor),
+            f"{facts.heads} attention heads are not divisible by {tensor}; use one of {fits}",
+        )
+    return None

@@ -1,0 +1,227 @@
+"""All device terms of one rank for given arguments: the only place that puts formulas together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from xpullm.planner.activation import Activation, activation, graph_bytes
+from xpullm.planner.kv import KVLayout, kv_element_bytes, kv_layout
+from xpullm.planner.target import Target
+from xpullm.planner.types import Arguments
+from xpullm.planner.weights import Weights, is_plain, weights
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes of one rank. `hole` is what the first real requests allocate outside the profile,
+    `warmup` what the engine's own warm-up needs at once; `graphs_outside` graphs that no budget
+    holds. `budget` is utilization x total; `pool` the KV cache that results (it may be negative).
+    """
+
+    weights: Weights
+    activation: Activation
+    runtime: int
+    graphs: int
+    graphs_outside: int
+    hole: int
+    warmup: int
+    margin: int
+    budget: int
+    pool: int
+    pinned: bool
+    layout: KVLayout
+    outside: int
+    ranks: int
+
+    @property
+    def used(self) -> int:
+        """Everything but the KV cache, its context and its margin."""
+        return (
+            self.weights.resident
+            + self.activation.peak
+            + self.runtime
+            + self.graphs
+            + self.hole
+            + self.outside
+        )
+
+
+def utilization(target: Target, arguments: Arguments) -> float:
+    """The utilization that applies: the argument, or the engine's default."""
+    given = arguments.gpu_memory_utilization
+    return target.engine.default_utilization if given is None else given
+
+
+def batched_tokens(target: Target, arguments: Arguments) -> int:
+    """Rows of the largest step: without chunked prefill, engines raise it to the model length."""
+    tokens = arguments.max_num_batched_tokens
+    chunked = arguments.enable_chunked_prefill
+    if chunked is None:
+        chunked = target.engine.chunked_prefill == "default"
+    if target.accounting.prefill_follows_context and not chunked:
+        return max(tokens, arguments.max_model_len, 2048)
+    return tokens
+
+
+def sizes(target: Target, arguments: Arguments) -> Sizes:
+    """Computes every term. The worst pipeline stage counts."""
+    facts, accounting, runtime = target.facts, target.accounting, target.runtime
+    tensor, pipeline = arguments.tensor_parallel_size, arguments.pipeline_parallel_size
+    stage = _worst_stage(target, tensor, pipeline)
+    tokens = batched_tokens(target, arguments)
+    element = kv_element_bytes(arguments.kv_cache_dtype)
+    block = arguments.block_size or target.engine.block_size
+    speculative, draft_layers = speculation(arguments)
+    act = activation(
+        facts,
+        accounting,
+        runtime,
+        tokens=tokens,
+        sequences=arguments.max_num_seqs,
+        max_model_len=arguments.max_model_len,
+        tensor=tensor,
+        block_size=block,
+        element=target.form.element,
+        quantized=not is_plain(target.form) and not target.quantization.moe_only,
+        activations_8bit=target.activations_8bit,
+        compiled=not arguments.enforce_eager,
+        speculative_tokens=speculative,
+        encoder_tokens=encoder_tokens(target, arguments, tokens),
+    )
+    graphs = (
+        0
+        if arguments.enforce_eager
+        else graph_bytes(facts, runtime, arguments.max_num_seqs, pipeline)
+    )
+    inside = graphs if accounting.graphs_in_budget and act.sampler.warmup_units < 2 else 0
+    non_torch = runtime.ranks_bytes if tensor > 1 else runtime.one_rank_bytes
+    layout = kv_layout(
+        facts,
+        tensor,
+        pipeline,
+        block,
+        element,
+        tokens,
+        accounting.hybrid_groups and "disable-hybrid-kv-cache-manager" not in dict(arguments.extra),
+        draft_layers,
+        speculative,
+    )
+    budget = ceil(utilization(target, arguments) * target.total_bytes)
+    offload = int((arguments.cpu_offload_gib or 0) * (1 << 30))
+    if offload:
+        stage = _offloaded(stage, offload)
+    pool, pinned = _pool(target, arguments, budget, stage, act, non_torch, inside, layout)
+    rows = target.compute_units * facts.vocab * 4 if act.sampler.runtime_rows else 0
+    outside = act.sampler
+    return Sizes(
+        weights=stage,
+        activation=act,
+        runtime=non_torch,
+        graphs=graphs,
+        graphs_outside=graphs - inside,
+        hole=runtime.fixed_bytes + rows + int(outside.runtime_units * act.unit),
+        warmup=runtime.fixed_bytes + rows + int(outside.warmup_units * act.unit),
+        margin=runtime.margin_bytes,
+        budget=budget,
+        pool=pool,
+        pinned=pinned,
+        layout=layout,
+        outside=lora_bytes(target, arguments),
+        ranks=tensor * pipeline,
+    )
+
+
+def _pool(
+    target: Target,
+    arguments: Arguments,
+    budget: int,
+    stage: Weights,
+    act: Activation,
+    non_torch: int,
+    graphs: int,
+    layout: KVLayout,
+) -> tuple[int, bool]:
+    if arguments.kv_cache_memory_bytes is not None:
+        return arguments.kv_cache_memory_bytes, True
+    if arguments.num_gpu_blocks_override is not None:
+        return arguments.num_gpu_blocks_override * layout.block_bytes, True
+    accounting = target.accounting
+    if accounting.pool == "current":
+        return budget - stage.resident, False
+    runtime = accounting.runtime_assumed_bytes if accounting.runtime == "assumed" else non_torch
+    return budget - stage.resident - act.peak - runtime - graphs, False
+
+
+@lru_cache(maxsize=4096)
+def _worst_stage(target: Target, tensor: int, pipeline: int) -> Weights:
+    last = weights(target.facts, target.form, tensor, pipeline, True)
+    if pipeline == 1:
+        return last
+    first = weights(target.facts, target.form, tensor, pipeline, False)
+    return max(first, last, key=lambda w: w.resident)
+
+
+def _offloaded(stage: Weights, offload: int) -> Weights:
+    """--cpu-offload-gb keeps layers, not the vocabulary, in host memory."""
+    moved = min(offload, stage.layers)
+    return Weights(
+        stage.resident - moved,
+        stage.peak - moved,
+        stage.embedding,
+        stage.head,
+        stage.layers - moved,
+        stage.other,
+    )
+
+
+def speculation(arguments: Arguments) -> tuple[int, int]:
+    """(speculative tokens, draft layers with a KV cache) from --speculative-config."""
+    import json
+
+    raw = dict(arguments.extra).get("speculative-config")
+    if not raw:
+        return 0, 0
+    try:
+        config = json.loads(raw)
+    except ValueError:
+        return 0, 0
+    if not isinstance(config, dict):
+        return 0, 0
+    tokens = config.get("num_speculative_tokens")
+    count = tokens if isinstance(tokens, int) and tokens > 0 else 1
+    return count, 0 if str(config.get("method", "")).startswith("ngram") else 1
+
+
+def encoder_tokens(target: Target, arguments: Arguments, tokens: int) -> int:
+    """Budget tokens of the multimodal encoder; 0 where it is off or there is none."""
+    extra = dict(arguments.extra)
+    if (
+        not target.facts.multimodal
+        or "language-model-only" in extra
+        or "skip-mm-profiling" in extra
+    ):
+        return 0
+    limits = (extra.get("limit-mm-per-prompt") or "").replace(" ", "")
+    if '"image":0' in limits or "image=0" in limits:
+        return 0
+    return max(tokens, 8192)
+
+
+def lora_bytes(target: Target, arguments: Arguments) -> int:
+    """Adapter slots: max_loras x rank x (in + out) of every adapted matrix, 16-bit."""
+    extra = dict(arguments.extra)
+    if "enable-lora" not in extra:
+        return 0
+    rank = _integer(extra.get("max-lora-rank"), 16)
+    slots = _integer(extra.get("max-loras"), 1)
+    facts = target.facts
+    widths = 4 * facts.hidden + 2 * facts.attention_width + 2 * facts.kv_width
+    widths += 3 * (facts.intermediate or facts.expert_intermediate)
+    per_layer = rank * widths * 2
+    return slots * facts.layers * per_layer // arguments.tensor_parallel_size
+
+
+def _integer(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdigit() else default

@@ -1,0 +1,164 @@
+"""Reads and checks the user's own engine flags against one engine version and each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from xpullm.catalog import Engine, nearest
+from xpullm.planner.request import UserArguments
+from xpullm.planner.types import Refusal
+
+_INTEGERS = {
+    "max-model-len": "max_model_len",
+    "max-num-seqs": "max_num_seqs",
+    "max-num-batched-tokens": "max_num_batched_tokens",
+    "kv-cache-memory-bytes": "kv_cache_memory_bytes",
+    "num-gpu-blocks-override": "num_gpu_blocks_override",
+    "tensor-parallel-size": "tensor_parallel_size",
+    "pipeline-parallel-size": "pipeline_parallel_size",
+    "block-size": "block_size",
+}
+_SHARES = {"gpu-memory-utilization": "gpu_memory_utilization"}
+_GIGABYTES = {"swap-space": "swap_space_gib", "cpu-offload-gb": "cpu_offload_gib"}
+_WORDS = {"kv-cache-dtype": "kv_cache_dtype", "dtype": "dtype"}
+_SWITCHES = {
+    "enforce-eager": ("enforce_eager", True),
+    "no-enforce-eager": ("enforce_eager", False),
+    "enable-chunked-prefill": ("enable_chunked_prefill", True),
+    "no-enable-chunked-prefill": ("enable_chunked_prefill", False),
+}
+# Flags that another field of the spec says, and that field.
+_ELSEWHERE = {
+    "quantization": "spec.quantization",
+    "load-in-low-bit": "spec.quantization",
+    "device": "spec.gpu.type",
+}
+_SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def read_arguments(
+    rows: Iterable[tuple[str, str | None]], engine: Engine
+) -> UserArguments | Refusal:
+    """The user's flags as values, or the first one that this engine version can't take."""
+    flags: list[tuple[str, str | None]] = []
+    values: dict[str, Any] = {}
+    extra: list[tuple[str, str | None]] = []
+    for name, value in rows:
+        if name in _ELSEWHERE:
+            return _refuse(name, value, f"is set by the operator: use {_ELSEWHERE[name]}")
+        base = name.split(".", 1)[0]
+        if base not in engine.flags:
+            near = ", ".join(f"--{n}" for n in nearest(name, sorted(engine.flags)))
+            return _refuse(name, value, f"isn't a flag of {engine.key}; nearest: {near}")
+        flags.append((name, value))
+        problem = _read(name, value, values, extra)
+        if problem:
+            return _refuse(name, value, problem)
+    dtype = values.get("kv_cache_dtype")
+    if dtype is not None and dtype not in engine.kv_cache_dtypes:
+        allowed = ", ".join(engine.kv_cache_dtypes)
+        return _refuse("kv-cache-dtype", dtype, f"isn't supported by {engine.key}; use {allowed}")
+    if values.get("enforce_eager") is False and engine.eager_only:
+        return _refuse("no-enforce-eager", None, f"graphs aren't available on {engine.key}")
+    return UserArguments(flags=tuple(flags), extra=tuple(extra), **values)
+
+
+def _read(
+    name: str,
+    value: str | None,
+    values: dict[str, Any],
+    extra: list[tuple[str, str | None]],
+) -> str:
+    """Puts one flag where it belongs; returns what is wrong with it, or ""."""
+    readers: tuple[tuple[dict[str, str], Callable[[str], Any], str], ...] = (
+        (_INTEGERS, _integer, "must be a whole number of at least 1"),
+        (_SHARES, _share, "must be above 0 and at most 1"),
+        (_GIGABYTES, _gigabytes, "must be a number of GiB, 0 or more"),
+        (_WORDS, str, "must have a value"),
+    )
+    for names, read, rule in readers:
+        if name in names:
+            parsed = read(value) if value else None
+            if parsed is None:
+                return rule
+            values[names[name]] = parsed
+            return ""
+    if name in _SWITCHES:
+        field, setting = _SWITCHES[name]
+        if value is not None and value.casefold() not in ("true", "false"):
+            return "takes no value"
+        values[field] = setting if value is None or value.casefold() == "true" else not setting
+        return ""
+    extra.append((name, value))
+    return ""
+
+
+def _integer(text: str) -> int | None:
+    digits, factor = text, 1
+    if text[-1] in _SUFFIXES:
+        digits, factor = text[:-1], _SUFFIXES[text[-1]]
+    if not digits.isdecimal() or len(digits) > 18:
+        return None
+    return int(digits) * factor or None
+
+
+def _share(text: str) -> float | None:
+    number = _float(text)
+    return number if number is not None and 0 < number <= 1 else None
+
+
+def _gigabytes(text: str) -> float | None:
+    number = _float(text)
+    return number if number is not None and 0 <= number < 2**20 else None
+
+
+def _float(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if number == number else None
+
+
+def check_together(user: UserArguments, context: int | None) -> Refusal | None:
+    """Contradictions between the user's own flags, and with the wished context."""
+    tokens, sequences, length = (
+        user.max_num_batched_tokens,
+        user.max_num_seqs,
+        user.max_model_len or context,
+    )
+    if tokens and sequences and tokens < sequences:
+        return _refuse(
+            "max-num-batched-tokens",
+            str(tokens),
+            f"is below max-num-seqs {sequences}; raise it to at least that",
+        )
+    chunked = user.enable_chunked_prefill
+    if tokens and length and chunked is False and tokens < length:
+        return _refuse(
+            "max-num-batched-tokens",
+            str(tokens),
+            f"is below the model length {length} without chunked prefill; raise it to {length},"
+            " or set enable-chunked-prefill",
+        )
+    if user.max_model_len and context and user.max_model_len != context:
+        return _refuse(
+            "max-model-len",
+            str(user.max_model_len),
+            f"contradicts spec.serving.contextLength {context}; keep one of them",
+        )
+    if user.kv_cache_memory_bytes and user.num_gpu_blocks_override:
+        return _refuse(
+            "num-gpu-blocks-override",
+            str(user.num_gpu_blocks_override),
+            "contradicts kv-cache-memory-bytes; keep one of them",
+        )
+    return None
+
+
+def _refuse(name: str, value: str | None, problem: str) -> Refusal:
+    shown = f"--{name}" + (f" {value[:80]}" if value else "")
+    return Refusal(
+        "InvalidArgument", f"spec.engine.args[{name}]", (value or "")[:80], f"{shown} {problem}"
+    )
