@@ -15,7 +15,6 @@ from xpullm.controller.canonical import APPLIED_HASH, applied_hash, holds, with_
 from xpullm.controller.errors import AlreadyExistsError, ConflictError, NotFoundError, RejectedError
 from xpullm.controller.events import event
 from xpullm.controller.kinds import (
-    DEPLOYMENT,
     IMMUTABLE,
     LLMDEPLOYMENT,
     OWNER_LABEL,
@@ -105,9 +104,11 @@ class Applier:
                 return
         manifest = with_hash(wanted)
         if live is not None:
-            # Whoever decided on an old state must not win: neither a former leader nor we.
-            guard = "resourceVersion" if kind is DEPLOYMENT else "uid"
-            manifest["metadata"][guard] = live["metadata"][guard]
+            # Whoever decided on an old state must not win: neither a former leader nor we. The
+            # version alone would let an object that is gone be created again, the UID alone would
+            # be answered with 422 for its successor (tried, Kubernetes 1.36).
+            for guard in ("uid", "resourceVersion"):
+                manifest["metadata"][guard] = live["metadata"][guard]
         await self._write(kind, manifest)
 
     async def _record(self, wanted: Object) -> None:

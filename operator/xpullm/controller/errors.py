@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+# Server-side apply answers an unknown field of a built-in kind with 500 (tried, Kubernetes 1.36).
+_UNTYPED = "failed to create typed patch object"
 _MESSAGE_LIMIT = 1024  # the API's limit for an event's note; conditions hold more
 
 
@@ -73,6 +75,8 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> ApiEr
         return ThrottledError(status, reason or "TooManyRequests", message, after)
     if status == 403:
         return ForbiddenError(status, reason or "Forbidden", message)
+    if status == 500 and _UNTYPED in message:
+        return RejectedError(status, "Invalid", message)
     if status in (401, 408) or status >= 500:
         return UnavailableError(status, reason or "Unavailable", message)
     return RejectedError(status, reason or "Invalid", message)

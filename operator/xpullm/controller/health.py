@@ -28,9 +28,9 @@ class Health:
     def live_problems(self) -> list[str]:
         """Reasons to restart the process."""
         problems = []
-        if self.queue is not None and self.queue.oldest_age_seconds() > _STUCK_SECONDS:
-            age = self.queue.oldest_age_seconds()
-            problems.append(f"the oldest work item waits for {age:.0f} s")
+        stalled = self.queue.stalled_seconds() if self.queue is not None else 0.0
+        if stalled > _STUCK_SECONDS:
+            problems.append(f"no progress for {stalled:.0f} s: a pass hangs or none begins")
         if self.resync is not None and self.primed:
             age = self.clock() - self.resync.last_success
             if age > self.period_seconds * _MISSED_PERIODS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -75,6 +76,7 @@ class Reconciler:
                 self._queue.forget(key)
             if outcome.requeue_after_seconds is not None:
                 self._queue.add_after(key, outcome.requeue_after_seconds)
+            await asyncio.sleep(0)  # a pass that writes nothing never waits: let others in
 
     async def _guarded(self, key: Key) -> Outcome:
         """A pass; what goes wrong becomes an outcome, and one object never stops the others."""

@@ -47,7 +47,8 @@ class WorkQueue(Generic[K]):
         self._cap = cap_seconds
         self._order: deque[K] = deque()
         self._dirty: dict[K, float] = {}  # waiting, or to run again: since when
-        self._processing: dict[K, float] = {}  # being worked on: since when it had waited
+        self._processing: dict[K, tuple[float, float]] = {}  # since when it waited, when begun
+        self._last_taken = clock.time()
         self._failures: dict[K, int] = {}
         self._later: dict[K, tuple[float, Handle]] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -94,7 +95,8 @@ class WorkQueue(Generic[K]):
         if not self._order:
             return None
         key = self._order.popleft()
-        self._processing[key] = self._dirty.pop(key)
+        self._last_taken = self._clock.time()
+        self._processing[key] = (self._dirty.pop(key), self._last_taken)
         return key
 
     async def get(self) -> K:
@@ -126,7 +128,7 @@ class WorkQueue(Generic[K]):
 
     def age_seconds(self, key: K) -> float:
         """How long ago the key that is being worked on was first added."""
-        return self._clock.time() - self._processing[key]
+        return self._clock.time() - self._processing[key][0]
 
     def shut_down(self) -> None:
         """Drop what waits; workers end after their current key."""
@@ -149,7 +151,14 @@ class WorkQueue(Generic[K]):
 
     def oldest_age_seconds(self) -> float:
         """How long the oldest key waits or is being worked on; 0 when there is none."""
-        times = [*self._dirty.values(), *self._processing.values()]
+        times = [*self._dirty.values(), *(since for since, _ in self._processing.values())]
+        return self._clock.time() - min(times) if times else 0.0
+
+    def stalled_seconds(self) -> float:
+        """How long the longest piece of work has taken or, where keys wait, none was begun."""
+        times = [begun for _, begun in self._processing.values()]
+        if self._order:
+            times.append(max(self._last_taken, self._dirty[self._order[0]]))
         return self._clock.time() - min(times) if times else 0.0
 
     def _due(self, key: K) -> None:

@@ -13,7 +13,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from xpullm.controller.errors import AlreadyExistsError, ConflictError, NotFoundError
+from xpullm.controller.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    NotFoundError,
+    RejectedError,
+)
 from xpullm.controller.kinds import Kind, kind_of
 
 
@@ -109,7 +114,8 @@ class ApiDouble:
         key = (kind.plural, namespace, name)
         if key not in self.objects:
             raise NotFoundError(404, "NotFound", what)
-        _check(self.objects[key], {"uid": uid})
+        if self.objects[key]["metadata"]["uid"] != uid:
+            raise ConflictError(409, "Conflict", f"the UID in the precondition is {uid}")
         del self.objects[key]
         self.version += 1
         self._after(what)
@@ -136,10 +142,16 @@ def _key(kind: Kind, obj: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _check(old: Mapping[str, Any] | None, metadata: Mapping[str, Any]) -> None:
-    for field in ("resourceVersion", "uid"):
-        wanted = metadata.get(field)
-        if wanted is not None and (old is None or old["metadata"][field] != wanted):
-            raise ConflictError(409, "Conflict", f"{field} {wanted} is not the newest")
+    """As tests/cluster/test_controller_preconditions.py found it."""
+    if old is None:
+        if "uid" in metadata:
+            raise ConflictError(409, "Conflict", "uid mismatch: no existing object was found")
+        return
+    version = old["metadata"]["resourceVersion"]
+    if metadata.get("resourceVersion", version) != version:
+        raise ConflictError(409, "Conflict", "the object has been modified")
+    if metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
+        raise RejectedError(422, "Invalid", "metadata.uid: field is immutable")
 
 
 def _intent(obj: Mapping[str, Any], subresource: str) -> dict[str, Any]:

@@ -45,6 +45,12 @@ def test_throttling_says_for_how_long(header: dict[str, str], seconds: float) ->
     assert error.retry_after_seconds == seconds
 
 
+def test_a_manifest_that_does_not_fit_its_kind_is_refused_though_the_server_says_500() -> None:
+    message = "failed to create typed patch object (ns/c; /v1, Kind=ConfigMap): .dta: no"
+    error = from_response(500, {}, body("InternalError", message))
+    assert type(error) is errors.RejectedError
+
+
 def test_a_proxy_that_answers_no_json_is_quoted_and_cut() -> None:
     error = from_response(502, {}, b"<html>" + b"x" * 5000)
     assert isinstance(error, errors.UnavailableError)

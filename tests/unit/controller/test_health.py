@@ -26,7 +26,33 @@ def test_a_pass_that_hangs_is_found() -> None:
         await asyncio.sleep(2)
         return [*found, health.live_problems()]
 
-    assert run(scenario()) == [[], ["the oldest work item waits for 181 s"]]
+    assert run(scenario()) == [[], ["no progress for 181 s: a pass hangs or none begins"]]
+
+
+def test_workers_that_begin_nothing_are_found() -> None:
+    async def scenario() -> list[str]:
+        operator = Operator(ApiDouble())
+        await asyncio.sleep(1000)
+        operator.queue.add(("ns", "m"))
+        assert Health(queue=operator.queue).live_problems() == []
+        await asyncio.sleep(181)
+        return Health(queue=operator.queue).live_problems()
+
+    assert run(scenario()) == ["no progress for 181 s: a pass hangs or none begins"]
+
+
+def test_a_long_queue_that_moves_is_healthy() -> None:
+    async def scenario() -> list[str]:
+        operator = Operator(ApiDouble())
+        for number in range(100):
+            operator.queue.add(("ns", str(number)))
+        for _ in range(90):
+            key = operator.queue.take()
+            await asyncio.sleep(10)
+            operator.queue.done(key or ("", ""))
+        return Health(queue=operator.queue).live_problems()
+
+    assert run(scenario()) == []
 
 
 def test_a_listing_that_is_long_overdue_is_found() -> None:

@@ -114,3 +114,21 @@ def test_our_own_writes_cause_one_more_pass_and_no_write() -> None:
         return count(operator, "xpullm_reconcile_total", result="ok"), len(api.writes)
 
     assert run(scenario()) == (2.0, 3)
+
+
+def test_a_long_queue_of_passes_without_writes_lets_others_run() -> None:
+    """Else the Lease would not be renewed while a fleet is looked at after a restart."""
+
+    async def scenario() -> int:
+        operator = Operator(ApiDouble())
+        for number in range(1000):
+            operator.queue.add(("ns", str(number)))
+        turns = 0
+        worker = asyncio.create_task(operator.reconciler.work())
+        while len(operator.queue):
+            turns += 1
+            await asyncio.sleep(0)
+        worker.cancel()
+        return turns
+
+    assert run(scenario()) >= 500

@@ -111,7 +111,7 @@ class QueueLaws(RuleBasedStateMachine):
 
 
 TestQueueLaws = QueueLaws.TestCase
-TestQueueLaws.settings = settings(max_examples=60, stateful_step_count=25)
+TestQueueLaws.settings = settings(max_examples=25, stateful_step_count=20)
 
 
 def test_keys_are_taken_in_the_order_of_their_first_addition() -> None:

@@ -1,0 +1,74 @@
+"""What a bystander sees by watching: when a pod failed, when its cause was told, when it healed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client.api_client import ApiClient
+
+from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, POD, Kind
+
+OWNER = "xpullm.io/deployment"
+
+
+class Sight:
+    """First times, by name of the LLMDeployment, on this machine's monotonic clock."""
+
+    def __init__(self, client: ApiClient, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self.failed: dict[str, float] = {}
+        self.told: dict[str, float] = {}
+        self.stepped: dict[str, float] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def forget(self) -> None:
+        """Begin anew; what has failed before is no news."""
+        for seen in (self.failed, self.told, self.stepped):
+            seen.clear()
+
+    async def open(self) -> None:
+        for kind, look in (
+            (POD, self._pod),
+            (LLMDEPLOYMENT, self._llmd),
+            (DEPLOYMENT, self._deployment),
+        ):
+            self._tasks.append(asyncio.create_task(self._watch(kind, look)))
+        await asyncio.sleep(1)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(self, kind: Kind, look: Callable[[Any], None]) -> None:
+        method, url, headers, _, _ = await self._client.param_serialize(
+            "GET",
+            kind.path(self._namespace),
+            query_params=[("watch", "true"), ("resourceVersion", "0")],
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        answer = await self._client.call_api(
+            method, url, headers, _request_timeout=aiohttp.ClientTimeout(total=None)
+        )
+        async for line in answer.response.content:
+            look(json.loads(line)["object"])
+
+    def _pod(self, pod: Any) -> None:
+        statuses = pod.get("status", {}).get("containerStatuses", ())
+        if any(s.get("lastState", {}).get("terminated") for s in statuses):
+            self.failed.setdefault(pod["metadata"]["labels"][OWNER], time.monotonic())
+
+    def _llmd(self, llmd: Any) -> None:
+        if llmd.get("status", {}).get("healing", {}).get("lastCause"):
+            self.told.setdefault(llmd["metadata"]["name"], time.monotonic())
+
+    def _deployment(self, deployment: Any) -> None:
+        if deployment["metadata"]["annotations"].get("xpullm.io/attempt", "0") != "0":
+            self.stepped.setdefault(deployment["metadata"]["name"], time.monotonic())
