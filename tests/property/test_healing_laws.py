@@ -62,7 +62,6 @@ HOPELESS = [
     "a_cause_of_tomorrow",
 ]
 LINES = [
-    "RuntimeError: CUDA out of memory occurred when warming up sampler with 64 dummy requests.",
     "User-specified max_model_len (8192) is greater than the derived max_model_len (4096)",
     "max_num_batched_tokens (2048) is smaller than max_model_len (4096).",
     "error: unrecognized arguments: --kv-cache-memory-bytes 1",
@@ -95,6 +94,7 @@ FIGURES = st.dictionaries(
             "memory_limit_bytes",
             "host_peak_bytes",
             "max_model_len_fits",
+            "warmup_sequences",
         ]
     ),
     SIZE | st.integers(0, 20_000),

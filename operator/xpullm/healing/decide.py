@@ -47,8 +47,7 @@ WAIT_CEILING_SECONDS = 600
 
 def decide(situation: Situation) -> Step | Wait | Stop:
     """Walk the rule's moves in order, under the laws."""
-    diagnosis = situation.diagnosis
-    rule = rule_for(diagnosis.cause, diagnosis.phase, situation.pool, diagnosis.evidence)
+    rule = rule_for(situation.diagnosis, situation.pool)
     if (back := _take_back(situation)) is not None:
         return back
     rejections: list[Rejection] = []
@@ -100,12 +99,7 @@ def _answer(situation: Situation, move: Move) -> Answer:
 
 def _allowance(situation: Situation, move: Move) -> int:
     """How often this rung and those before it on the same lever may be used together."""
-    rule = rule_for(
-        situation.diagnosis.cause,
-        situation.diagnosis.phase,
-        situation.pool,
-        situation.diagnosis.evidence,
-    )
+    rule = rule_for(situation.diagnosis, situation.pool)
     total = 0
     for other in rule.moves:
         if other.lever == move.lever and other.data.get("name") == move.data.get("name"):

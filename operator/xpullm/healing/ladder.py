@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
+
+from xpullm_runtime.diagnosis.types import Diagnosis
 
 ANY = "*"
 _NO_DATA: Mapping[str, Any] = MappingProxyType({})
@@ -34,15 +36,19 @@ class Rule:
     phase: str = ANY
     pool: tuple[str, ...] = ()
     evidence: str = ""
+    figure: str = ""
     reason: str = "NotHealable"
     source: str = ""
 
-    def answers(self, cause: str, phase: str, pool: str, evidence: Iterable[str]) -> bool:
+    def answers(self, diagnosis: Diagnosis, pool: str) -> bool:
+        """True where this rule is about this failure on an engine with this kind of pool."""
+        cause, phase = diagnosis.cause, diagnosis.phase
         return (
             self.cause in (cause, ANY)
             and self.phase in (phase, ANY)
             and (not self.pool or pool in self.pool)
-            and (not self.evidence or any(self.evidence in line for line in evidence))
+            and (not self.evidence or any(self.evidence in line for line in diagnosis.evidence))
+            and (not self.figure or self.figure in diagnosis.figures)
         )
 
 
@@ -72,7 +78,6 @@ def rules() -> tuple[Rule, ...]:
     )
 
 
-def rule_for(cause: str, phase: str, pool: str, evidence: Iterable[str]) -> Rule:
+def rule_for(diagnosis: Diagnosis, pool: str) -> Rule:
     """The first rule that answers; the last one of the table answers everything."""
-    lines = tuple(evidence)
-    return next(rule for rule in rules() if rule.answers(cause, phase, pool, lines))
+    return next(rule for rule in rules() if rule.answers(diagnosis, pool))

@@ -108,6 +108,7 @@ class Situation:
     remake: Callable[[str], tuple[str, str, Plan] | None]
     chunked_prefill: bool = True
     kv_cache_dtypes: tuple[str, ...] = ("auto",)
+    user_env: frozenset[str] = frozenset()
     failures: int = 1
     node: str = ""
 

@@ -79,7 +79,13 @@ def observation_of(
 ) -> Observation:
     """What a plan taught."""
     ledger = plan.ledger
-    planned = max(0, ledger.visible_bytes - ledger.free_bytes - ledger.reserve_bytes)
+    planned = (  # what the engine accounts for itself: the planner compares pools by it
+        ledger.weights_bytes
+        + ledger.activation_bytes
+        + ledger.non_torch_bytes
+        + ledger.graph_bytes
+        + ledger.kv_cache_bytes
+    )
     return Observation(
         arguments=_memory_arguments(plan.arguments),
         outcome=outcome,

@@ -7,7 +7,7 @@ from tests.bench.healing.world import GIB, MIB, Flags, Result, World
 V0 = "INFO 11-23 02:00:00 "
 V1 = "(EngineCore_DP0 pid=183) INFO 11-23 02:00:00 "
 E0 = "ERROR 11-23 02:00:09 [engine.py:448] "
-E1 = "(EngineCore_DP0 pid=183) ERROR 11-23 02:00:09 "
+E1 = "(EngineCore_DP0 pid=183) ERROR 11-23 02:00:09 [core.py:1141] "
 
 _FRAMES = {
     "weights": ("model_loader/default_loader.py", "load_weights"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from xpullm.healing.ladder import Move
 from xpullm.healing.levers.common import Answer, user_rejection
@@ -101,7 +102,8 @@ def _unknown_flag(
     }
     field = optional.get(flag)
     if field is not None and getattr(arguments, field) is not None:
-        return flag, str(getattr(arguments, field)), "", replace(arguments, **{field: None})
+        unset: dict[str, Any] = {field: None}
+        return flag, str(getattr(arguments, field)), "", replace(arguments, **unset)
     extra = tuple(item for item in arguments.extra if item[0] != flag)
     if extra == arguments.extra:
         return None

@@ -131,8 +131,8 @@ def environment(situation: Situation, move: Move) -> Answer:
     lever = f"environment:{name}"
     if name in env and env[name] == value:
         return Rejection(lever, Why.USED_UP, f"{name}={value} is set already")
-    if owned := user_rejection(situation, lever, env.get(name, "")):
-        return owned
+    if name in situation.user_env and not situation.may("UserArguments"):
+        return Rejection(lever, Why.USER, f"{name} is yours: set it to {value} in spec.engine.env")
     return Proposal(
         lever=lever,
         before=env.get(name, ""),
