@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from dataclasses import replace
 
 from . import flags, wording
@@ -205,8 +204,7 @@ def _watch(log: Log, server: Server, engine: Engine, stop: threading.Event) -> b
             _report_death(log, engine, v1=server.v1)
             reported = True
             if not server.keeps_alive:
-                time.sleep(_WATCHDOG_S)
-                return True
+                return not stop.wait(_WATCHDOG_S)  # where both were ended, it is no death
     return False
 
 
