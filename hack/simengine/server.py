@@ -44,7 +44,7 @@ class Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.server_bind()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are nobody's news; uvicorn is silent about them too."""
 
 
