@@ -1,0 +1,107 @@
+"""From the failures of the current plan to one answer: step, hold, wait, stop, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from xpullm.api import LLMDeployment
+from xpullm.controller.decide_cluster import room_elsewhere
+from xpullm.controller.decide_heal import (
+    Place,
+    ever_ready,
+    newest,
+    place,
+    proposal,
+    too_few,
+)
+from xpullm.controller.decide_plan import Standing, request_behind
+from xpullm.controller.decide_pods import Failure, failures, of_plan, ready
+from xpullm.controller.decide_rollout import Hold, hold
+from xpullm.controller.types import Snapshot
+from xpullm.healing.heal import heal, propose
+from xpullm.healing.history import LIMIT as HISTORY_LIMIT
+from xpullm.healing.types import Growth, Policy, Step, Stop, Wait
+from xpullm.planner.types import Refusal
+
+NOWHERE = Place("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`step` is taken now; `proposed` is shown; `hold`, `wait` and `stop` say why nothing is."""
+
+    failure: Failure | None = None
+    place: Place = NOWHERE
+    step: Step | None = None
+    hold: Hold | None = None
+    wait: Wait | None = None
+    stop: Stop | None = None
+    proposed: dict[str, str] | None = None
+    replaces_ready: bool = False
+
+
+def answer(
+    llmd: LLMDeployment, snapshot: Snapshot, standing: Standing, max_rerolls: int, now: float
+) -> Answer:
+    """What to do about the newest failure of this plan's pods."""
+    plan, history = standing.plan, standing.history
+    pods = of_plan(snapshot.pods, plan.hash)
+    found = failures(snapshot.pods, plan.hash, snapshot.events)
+    failure = newest(found, history)
+    if failure is None:
+        return Answer()
+    where = place(snapshot, failure.pod)
+    seen = Answer(failure=failure, place=where)
+    mode = llmd.spec.healing.mode
+    if mode == "Off":
+        return replace(seen, stop=_off(failure))
+    patience = too_few(found, failure, ever_ready(snapshot.deployment, pods, found))
+    if patience is not None:
+        return replace(seen, wait=patience)
+    request = request_behind(llmd, plan)
+    if isinstance(request, Refusal):  # the catalogue lost what the stored plan was made from
+        return replace(seen, stop=Stop(request.reason, f"{request.field}: {request.message}"))
+    policy = policy_of(llmd, room_elsewhere(plan, snapshot, where.node, pods))
+    situation = (plan, failure.diagnosis, history, policy, request)
+    same = [f for f in found if f.diagnosis.cause == failure.diagnosis.cause]
+    times = max((f.runs for f in same), default=1)
+    outcome = heal(*situation, failures=times, node=where.node)
+    if isinstance(outcome, Wait):
+        return replace(seen, wait=outcome)
+    if isinstance(outcome, Stop):
+        observing = mode == "Observe"
+        shown = propose(*situation, failures=times, node=where.node) if observing else None
+        return replace(seen, stop=outcome, proposed=proposal(shown))
+    replaces = any(ready(pod) for pod in snapshot.pods)
+    canary = (plan.image, plan.gpu, where.kernel)
+    held = hold(snapshot.fleet, canary, replaces_ready=replaces, max_rerolls=max_rerolls, now=now)
+    if held is not None:
+        return replace(seen, hold=held, proposed=proposal(outcome))
+    return replace(seen, step=outcome, replaces_ready=replaces)
+
+
+def _off(failure: Failure) -> Stop:
+    return Stop(
+        "HealingOff",
+        f"{failure.diagnosis.cause}: spec.healing.mode is Off, so nothing is changed; set it to"
+        " Auto or Observe, or change the spec",
+    )
+
+
+def policy_of(llmd: LLMDeployment, room: bool) -> Policy:
+    """`spec.healing` as healing takes it."""
+    healing = llmd.spec.healing
+    resources = llmd.spec.pod.resources
+    return Policy(
+        mode=healing.mode,
+        # Attempts are counted by the history, which is bounded.
+        max_attempts=min(healing.max_attempts, HISTORY_LIMIT),
+        may_change=frozenset(healing.may_change),
+        growth=Growth(
+            healing.growth.mode,
+            healing.growth.after_healthy_seconds,
+            healing.growth.target_utilization_percent,
+        ),
+        user_memory_limit=bool(resources and resources.limits and "memory" in resources.limits),
+        other_matching_node_has_room=room,
+    )

@@ -1,0 +1,141 @@
+"""What the cluster offers: cards, how pods get them, and room on other nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from xpullm import catalog
+from xpullm.api import LLMDeployment, Reason
+from xpullm.catalog.types import GPU
+from xpullm.controller.decide_pods import dig, entries, text
+from xpullm.controller.types import Object, Snapshot
+from xpullm.planner.types import Plan, Refusal
+from xpullm.resources import gpu
+
+
+def unsupported(llmd: LLMDeployment, snapshot: Snapshot) -> Refusal | None:
+    """What this cluster cannot do."""
+    can = snapshot.capabilities
+    version = ".".join(map(str, can.version))
+    if llmd.spec.gpu.allocation == "ResourceClaim":
+        if not can.dra:
+            return Refusal(
+                Reason.UNSUPPORTED_CLUSTER,
+                "spec.gpu.allocation",
+                "ResourceClaim",
+                f"resource.k8s.io/v1 is not served by this Kubernetes {version} (1.34 or newer"
+                " serves it): use DevicePlugin",
+            )
+        if gpu.DRIVER not in can.device_classes:
+            return Refusal(
+                Reason.UNSUPPORTED_CLUSTER,
+                "spec.gpu.allocation",
+                "ResourceClaim",
+                f"there is no DeviceClass {gpu.DRIVER}: install Intel's GPU resource driver, or"
+                " use DevicePlugin",
+            )
+    source = llmd.spec.model.source
+    if source is not None and source.image is not None and not can.image_volumes:
+        return Refusal(
+            Reason.UNSUPPORTED_CLUSTER,
+            "spec.model.source.image",
+            source.image.reference,
+            f"image volumes are not supported by this Kubernetes {version} (1.35 or newer has"
+            " them): use a PersistentVolumeClaim",
+        )
+    return None
+
+
+def allocation_of(llmd: LLMDeployment, card: GPU, snapshot: Snapshot) -> str:
+    """DevicePlugin or ResourceClaim. Auto: the plugin where a node offers the card through it,
+    else a claim where a driver publishes such a device."""
+    wanted = llmd.spec.gpu.allocation
+    if wanted != "Auto":
+        return wanted
+    offered = any(gpu.node_has(node, card) and _number(node, card) > 0 for node in snapshot.nodes)
+    can = snapshot.capabilities
+    if offered or not can.dra or gpu.DRIVER not in can.device_classes:
+        return "DevicePlugin"
+    return "ResourceClaim" if _published(card, snapshot.resource_slices) else "DevicePlugin"
+
+
+def _published(card: GPU, slices: Iterable[Object]) -> bool:
+    return any(
+        gpu.device_matches(device, card)
+        for item in slices
+        if dig(item, "spec", "driver") == gpu.DRIVER
+        for device in entries(item, "spec", "devices")
+    )
+
+
+def cards_in(snapshot: Snapshot) -> tuple[GPU, ...]:
+    """The catalogue's cards that this cluster shows, in the catalogue's order."""
+    return tuple(
+        card
+        for card in catalog.gpus().values()
+        if any(gpu.node_has(node, card) for node in snapshot.nodes)
+        or _published(card, snapshot.resource_slices)
+    )
+
+
+def matching_nodes(card: GPU, snapshot: Snapshot) -> tuple[Object, ...]:
+    """The nodes that have a card, by label or by what their driver publishes."""
+    published = {
+        text(item, "spec", "nodeName")
+        for item in snapshot.resource_slices
+        if _published(card, (item,))
+    }
+    return tuple(
+        node
+        for node in snapshot.nodes
+        if gpu.node_has(node, card) or text(node, "metadata", "name") in published
+    )
+
+
+def room_elsewhere(
+    plan: Plan, snapshot: Snapshot, failed_node: str, ours: Sequence[Object]
+) -> bool:
+    """Whether another node with the card could take the pod.
+
+    Pods of others are not seen (the operator reads only its own): the scheduler has the last word.
+    """
+    card = catalog.gpus()[plan.gpu]
+    avoided = {failed_node, *plan.avoid_nodes}
+    return any(
+        _usable(node) and _free(node, card, ours) >= plan.gpu_count
+        for node in matching_nodes(card, snapshot)
+        if text(node, "metadata", "name") not in avoided
+    )
+
+
+def _usable(node: Object) -> bool:
+    is_ready = any(
+        item.get("type") == "Ready" and item.get("status") == "True"
+        for item in entries(node, "status", "conditions")
+    )
+    return is_ready and not dig(node, "spec", "unschedulable")
+
+
+def _free(node: Object, card: GPU, ours: Sequence[Object]) -> int:
+    name, total = text(node, "metadata", "name"), _number(node, card)
+    used = sum(
+        _asked(container, card)
+        for pod in ours
+        if text(pod, "spec", "nodeName") == name
+        for container in entries(pod, "spec", "containers")
+    )
+    return total - used
+
+
+def _number(node: Object, card: GPU) -> int:
+    return _count(dig(node, "status", "allocatable", card.resource))
+
+
+def _asked(container: Any, card: GPU) -> int:
+    return _count(dig(container, "resources", "limits", card.resource))
+
+
+def _count(value: Any) -> int:
+    digits = str(value)
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0

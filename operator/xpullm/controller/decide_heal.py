@@ -1,0 +1,102 @@
+"""What to do about the failures of the current plan's pods.
+
+Before this plan was ever Ready one failure is enough. After that two failures within six hours are
+needed: one may be a single request or a flaky card, and the kubelet restarts the engine anyway
+(out-of-memory under load comes back within minutes to hours: intel/ipex-llm#12080). Both failures
+are read off the pod, so nothing needs to be remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xpullm.controller.decide_pods import Failure, dig, entries, ready, text, whole
+from xpullm.controller.types import Object, Snapshot
+from xpullm.healing.types import PastStep, Step, Stop, Wait
+from xpullm.planner.types import Plan
+
+RUNTIME_FAILURES = 2
+RUNTIME_WINDOW_SECONDS = 6 * 3600
+WATCH_SECONDS = 60
+
+
+def ever_ready(deployment: Object | None, pods: Sequence[Object], found: Sequence[Failure]) -> bool:
+    """Whether this plan's pods ever served. The Deployment remembers it: once a rollout was
+    complete, Progressing keeps the reason NewReplicaSetAvailable until the next template
+    (kubernetes pkg/controller/deployment/progress.go)."""
+    if any(ready(pod) for pod in pods) or any(failure.was_ready for failure in found):
+        return True
+    status = dig(deployment, "status")
+    if whole(status, "observedGeneration") != whole(deployment, "metadata", "generation"):
+        return False
+    return any(
+        item.get("type") == "Progressing" and item.get("reason") == "NewReplicaSetAvailable"
+        for item in entries(status, "conditions")
+    )
+
+
+def newest(found: Sequence[Failure], history: Sequence[PastStep]) -> Failure | None:
+    """The failure to answer: the first that no step has answered yet."""
+    answered = {step.failure_id for step in history if step.failure_id}
+    return next((failure for failure in found if failure.id not in answered), None)
+
+
+def too_few(found: Sequence[Failure], failure: Failure, served: bool) -> Wait | None:
+    """A single failure of an engine that has served is no reason for a step."""
+    if not served or not failure.ended:
+        return None
+    now = failure.time or 0.0
+    times = [f.time for f in found if f.ended and f.time is not None]
+    times += [f.earlier for f in found if f.ended and f.earlier is not None]
+    recent = [time for time in times if now - time <= RUNTIME_WINDOW_SECONDS]
+    if len(recent) >= RUNTIME_FAILURES:
+        return None
+    return Wait(
+        WATCH_SECONDS,
+        f"{failure.diagnosis.cause}: the engine has served and is restarted unchanged; a second"
+        f" failure within {RUNTIME_WINDOW_SECONDS // 3600} hours is answered with a step",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a failure happened. `kernel` stands for the driver; "" where the node is not known."""
+
+    node: str
+    kernel: str
+
+
+def place(snapshot: Snapshot, pod: Object) -> Place:
+    node = text(pod, "spec", "nodeName")
+    kernel = next(
+        (
+            text(item, "status", "nodeInfo", "kernelVersion")
+            for item in snapshot.nodes
+            if text(item, "metadata", "name") == node
+        ),
+        "",
+    )
+    return Place(node, kernel)
+
+
+def proposal(step: Step | Wait | Stop | None, message: str = "") -> dict[str, str] | None:
+    """What status shows of a step that is not taken now."""
+    if not isinstance(step, Step):
+        return None
+    return {
+        "argument": step.lever,
+        "from": step.before,
+        "to": step.after,
+        "message": message or step.text,
+    }
+
+
+def sentence(plan: Plan, failure: Failure) -> str:
+    """Cause, phase, where, and the deciding line."""
+    diagnosis = failure.diagnosis
+    where = f" on node {failure.node}" if failure.node else ""
+    line = next((f": {line}" for line in diagnosis.evidence[:1] if line), "")
+    return (
+        f"{diagnosis.cause} in phase {diagnosis.phase}{where} (plan {plan.hash}, {plan.gpu}){line}"
+    )

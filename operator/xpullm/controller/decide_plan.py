@@ -1,0 +1,240 @@
+"""The plan in force: the stored one while the plan-relevant spec is the same, else a new one.
+
+A stored plan and its pod template are kept as they are: an upgrade of the operator, another node
+or something newly learned re-rolls nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from xpullm import catalog
+from xpullm.api import LLMDeployment, Reason, quantity_bytes
+from xpullm.controller import decide_records
+from xpullm.controller.decide_cluster import (
+    allocation_of,
+    cards_in,
+    matching_nodes,
+    unsupported,
+)
+from xpullm.controller.decide_pods import dig, entries, text
+from xpullm.controller.types import Snapshot
+from xpullm.healing.history import decode_history, encode_history
+from xpullm.healing.tuning import key_of
+from xpullm.healing.types import PastStep
+from xpullm.planner import PlanRequest, decode, encode, inputs_hash, resolve, with_arguments
+from xpullm.planner import plan as make_plan
+from xpullm.planner.types import Infeasible, Learned, Plan, Refusal
+from xpullm.resources import codec, names, others, quantity
+from xpullm.resources.deployment import Truth, read_truth, truth_of
+from xpullm.resources.pod import pod_template
+from xpullm.resources.settings import PodSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The plan in force with its history, and the Deployment's annotations that say so.
+
+    `fresh`: made in this pass, so nothing runs it yet. `by_claim`: pods get the card by a
+    ResourceClaimTemplate of the name `claim_template`.
+    """
+
+    plan: Plan
+    history: tuple[PastStep, ...]
+    truth: Truth
+    fresh: bool
+
+    @property
+    def claim_template(self) -> str:
+        claims = entries(self.truth.template, "spec", "resourceClaims")
+        return next((text(item, "resourceClaimTemplateName") for item in claims), "")
+
+
+def stored(snapshot: Snapshot) -> Standing | None:
+    """What the Deployment says of itself, whatever the spec has become."""
+    truth = read_truth(snapshot.deployment)
+    plan = _unpacked(truth.plan) if truth is not None else None
+    if truth is None or plan is None:
+        return None
+    return Standing(plan, decode_history(truth.history), truth, fresh=False)
+
+
+def _unpacked(packed: str) -> Plan | None:
+    """None for what another version or a person left there: then it is planned anew."""
+    data = codec.unpack(packed)
+    try:
+        plan = decode(data) if isinstance(data, dict) else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return plan if plan is not None and plan.gpu in catalog.gpus() else None
+
+
+def standing(
+    llmd: LLMDeployment, snapshot: Snapshot, settings: PodSettings, now: float
+) -> Standing | Refusal | Infeasible:
+    """The plan in force, or why there is none."""
+    inputs = inputs_hash(llmd.spec)
+    kept = stored(snapshot)
+    if kept is not None and kept.truth.inputs_hash == inputs:
+        return kept
+    problem = unsupported(llmd, snapshot)
+    if problem is not None:
+        return problem
+    request = request_of(llmd, snapshot)
+    if isinstance(request, Refusal):
+        return request
+    plan = make_plan(request, Learned())
+    if isinstance(plan, Infeasible):
+        return plan
+    known = learned_for(plan, snapshot, now)
+    if known.entries:
+        better = make_plan(request, known)
+        plan = plan if isinstance(better, Infeasible) else better
+    plan = with_users_memory(llmd, plan, request)
+    return stand(llmd, snapshot, settings, plan, remembered(snapshot, inputs), inputs, fresh=True)
+
+
+def with_users_memory(llmd: LLMDeployment, plan: Plan, request: PlanRequest) -> Plan:
+    """The plan with the host memory that the user set, which wins over what was computed."""
+    resources = llmd.spec.pod.resources
+    limit, asked = (
+        _memory(resources and resources.limits),
+        _memory(resources and resources.requests),
+    )
+    if limit is None and asked is None:
+        return plan
+    host = plan.host
+    most = limit if limit is not None else max(host.limit_bytes, asked or 0)
+    least = min(most, asked if asked is not None else host.request_bytes)
+    if most < host.request_bytes:
+        note = (
+            f"spec.pod.resources limits memory to {quantity.of_bytes(most)}; loading is planned"
+            f" with {quantity.of_bytes(host.request_bytes)}"
+        )
+        plan = replace(plan, notes=(*plan.notes, note))
+    memory = replace(host, request_bytes=least, limit_bytes=most)
+    return with_arguments(plan, request, plan.arguments, host=memory)
+
+
+def with_same_memory(llmd: LLMDeployment, before: Plan, plan: Plan, lever: str) -> Plan:
+    """The next plan of a step, with host memory as it was where the user set it: another argument
+    than memory itself must not move it."""
+    resources = llmd.spec.pod.resources
+    set_by_user = _memory(resources and resources.limits), _memory(resources and resources.requests)
+    if set_by_user == (None, None) or lever in ("memory-limit", "shm-size"):
+        return plan
+    host = before.host
+    kept = replace(plan.host, request_bytes=host.request_bytes, limit_bytes=host.limit_bytes)
+    request = request_behind(llmd, plan)
+    if kept == plan.host or isinstance(request, Refusal):
+        return plan
+    return with_arguments(plan, request, plan.arguments, host=kept)
+
+
+def _memory(sizes: Mapping[str, int | str] | None) -> int | None:
+    size = (sizes or {}).get("memory")
+    return quantity_bytes(size) if size is not None else None
+
+
+def remembered(snapshot: Snapshot, inputs: str) -> tuple[PastStep, ...]:
+    """The steps taken for these inputs, also where the rest of the annotations is lost."""
+    notes = dig(snapshot.deployment, "metadata", "annotations")
+    if text(notes, names.ANNOTATION_INPUTS) != inputs:
+        return ()
+    return decode_history(text(notes, names.ANNOTATION_HISTORY))
+
+
+def stand(
+    llmd: LLMDeployment,
+    snapshot: Snapshot,
+    settings: PodSettings,
+    plan: Plan,
+    history: tuple[PastStep, ...],
+    inputs: str,
+    *,
+    fresh: bool,
+) -> Standing:
+    """Render a plan."""
+    card = catalog.gpus()[plan.gpu]
+    entry = catalog.find_engine(plan.engine, plan.engine_version)
+    allocation = allocation_of(llmd, card, snapshot)
+    template = pod_template(
+        llmd,
+        plan,
+        card,
+        allocation=allocation,
+        model_positional=entry is not None and entry.model_argument == "positional",
+        settings=settings,
+        claim_template=others.claim_template_name(
+            llmd.metadata.name, card, plan.gpu_count, catalog.gpus().values()
+        ),
+    )
+    packed = codec.pack(encode(plan))
+    truth = truth_of(inputs, packed, encode_history(history), len(history), template)
+    return Standing(plan, history, truth, fresh)
+
+
+def with_history(now_standing: Standing, history: tuple[PastStep, ...]) -> Standing:
+    """The same plan and template with a judged history: only an annotation changes."""
+    truth = now_standing.truth
+    changed = Truth(
+        truth.inputs_hash,
+        truth.plan,
+        encode_history(history),
+        truth.attempt,
+        truth.template,
+        truth.packed_template,
+    )
+    return Standing(now_standing.plan, history, changed, now_standing.fresh)
+
+
+def request_of(llmd: LLMDeployment, snapshot: Snapshot) -> PlanRequest | Refusal:
+    """What is asked of the planner."""
+    if llmd.spec.gpu.type is not None:
+        return resolve(llmd.spec)
+    cards = tuple(card.name for card in cards_in(snapshot))
+    if not cards:
+        return Refusal(
+            Reason.NO_MATCHING_NODE,
+            "spec.gpu.type",
+            "",
+            "no node shows a known Intel GPU: set spec.gpu.type, label nodes with"
+            f" {names.LABEL_GPU_TYPE}, or install Intel's GPU plugin with its NFD rules",
+        )
+    return resolve(llmd.spec, cards=cards)
+
+
+def request_behind(llmd: LLMDeployment, plan: Plan) -> PlanRequest | Refusal:
+    """The request that a plan in force answers: what was chosen then stays chosen, whatever this
+    version of the operator or the cluster of today would choose."""
+    spec = llmd.spec
+    engine = spec.engine.model_copy(update={"name": plan.engine, "version": plan.engine_version})
+    gpu_then = spec.gpu.model_copy(update={"type": plan.gpu})
+    pinned = spec.model_copy(update={"engine": engine, "gpu": gpu_then})
+    request = resolve(pinned)
+    if isinstance(request, PlanRequest) and _has(request, plan):
+        return request
+    # A step of healing may have changed the quantization.
+    request = resolve(pinned.model_copy(update={"quantization": plan.quantization}))
+    if isinstance(request, PlanRequest) and not _has(request, plan):
+        return Refusal(
+            Reason.INCOMPATIBLE_ENGINE,
+            "spec.engine",
+            f"{plan.engine} {plan.engine_version}",
+            f"the catalogue no longer runs {plan.quantization} with it on {plan.gpu}",
+        )
+    return request
+
+
+def _has(request: PlanRequest, plan: Plan) -> bool:
+    wanted = (plan.gpu, plan.engine, plan.quantization)
+    return any((c.gpu.name, c.engine.name, c.quantization.name) == wanted for c in request.choices)
+
+
+def learned_for(plan: Plan, snapshot: Snapshot, now: float) -> Learned:
+    """What was learned for this plan's model on its card, on the kernels that its nodes run."""
+    nodes = matching_nodes(catalog.gpus()[plan.gpu], snapshot)
+    kernels = sorted({text(node, "status", "nodeInfo", "kernelVersion") for node in nodes}) or [""]
+    keys = [key_of(plan, kernel) for kernel in kernels]
+    return decide_records.learned(snapshot.records, keys, now, len(nodes))
