@@ -111,8 +111,9 @@ def _build_missing(parts: list[Part]) -> None:
     work = Path(tempfile.mkdtemp(prefix="build-", dir=cluster_cache()))
     try:
         environment = _environment(go, work)
+        compiled: set[str] = set()
         for part in parts:
-            _build_part(go, part, work / part.name, environment)
+            _build_part(go, part, work / part.name, environment, compiled)
     finally:
         _remove(work)
     say(f"built in {elapsed(time.monotonic() - start)}, kept in {cluster_cache()}")
@@ -140,7 +141,10 @@ def _environment(go: Path, work: Path) -> dict[str, str]:
     }
 
 
-def _build_part(go: Path, part: Part, target: Path, environment: dict[str, str]) -> None:
+def _build_part(
+    go: Path, part: Part, target: Path, environment: dict[str, str], compiled: set[str]
+) -> None:
+    """Build one part; ``compiled`` are packages that are in Go's cache by now."""
     module = HERE / part.module
     with Progress(f"{part.name}: downloading modules", unit="modules") as progress:
         _run([str(go), "mod", "download", "-x"], module, environment, progress, mark="# get ")
@@ -151,9 +155,11 @@ def _build_part(go: Path, part: Part, target: Path, environment: dict[str, str])
     )  # fmt: skip
     (target / "bin").mkdir(parents=True)
     command = [str(go), "build", "-v", *tags, "-ldflags", part.ldflags]
-    with Progress(f"{part.name}: compiling", total=len(listed.stdout.split())) as progress:
+    packages = set(listed.stdout.split())
+    with Progress(f"{part.name}: compiling", total=len(packages - compiled)) as progress:
         output = str(target / "bin") + "/"
         _run([*command, "-o", output, *part.packages], module, environment, progress)
+    compiled |= packages
     for old, new in part.renames:
         (target / "bin" / old).rename(target / "bin" / new)
     final = part.folder().parent
