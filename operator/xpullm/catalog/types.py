@@ -177,7 +177,8 @@ class Family:
     per layer. `head_before_tie`: the engine builds an output head and drops it when tying, so that
     loading needs one more. `always_tied`; `transformers_backend`: run through transformers (no
     rotary table of its own). `output_gate`: the query projection has twice its size.
-    `multimodal`: has an encoder besides the text model.
+    `multimodal`: has an encoder besides the text model, of `vision_millions` parameters where the
+    config has no vision_config.
     """
 
     name: str
@@ -191,6 +192,7 @@ class Family:
     transformers_backend: bool
     output_gate: bool
     multimodal: bool
+    vision_millions: int
     source: str
 
 

@@ -64,12 +64,14 @@ def activation(
     latent = latent_workspace(facts, max_model_len, sequences, block_size) if facts.is_mla else 0
     mlp = tokens * _mlp_elements(facts, tensor, activations_8bit) * element
     attention = tokens * _attention_elements(facts, tensor) * element
-    head = int(sampler.profile_units * unit) + (tokens + rows) * h * element
+    # Logits come in the model's own type: half a unit for 16 bit, a whole one for float32.
+    units = sampler.profile_units + (0.5 if element == 4 else 0.0)
+    head = int(units * unit) + (tokens + rows) * h * element
     library = runtime.gemm_workspace_bytes
     encoder = encoder_tokens * h * _ENCODER_ELEMENTS * element if encoder_tokens else 0
-    forward = max(mlp, attention) + (0 if quantized else library)
+    forward = max(mlp, attention + latent) + (0 if quantized else library)
     forward += runtime.compile_bytes if compiled else 0
-    peak = max(forward, head + library, encoder) + experts + latent
+    peak = max(forward, head + library, encoder) + experts
     return Activation(peak, mlp, attention, head, experts, latent, encoder, unit, sampler)
 
 
@@ -96,7 +98,8 @@ def _attention_elements(facts: ModelFacts, tensor: int) -> int:
     if facts.is_mla:
         key = facts.nope_head_dim + facts.rope_head_dim
         heads = -(-facts.heads // tensor)
-        return 2 * facts.hidden + heads * (2 * key + 2 * facts.v_head_dim + facts.nope_head_dim)
+        latent = facts.kv_lora_rank + facts.rope_head_dim
+        return 2 * facts.hidden + 2 * latent + heads * (key + facts.v_head_dim)
     queries = -(-facts.attention_width // tensor)
     keys = max(facts.head_dim, -(-facts.kv_width // tensor))
     if facts.output_gate:
@@ -120,9 +123,11 @@ def expert_workspace(facts: ModelFacts, tokens: int, tensor: int, element: int) 
 
 
 def latent_workspace(facts: ModelFacts, max_model_len: int, sequences: int, block_size: int) -> int:
-    """Chunked-context workspace of latent attention: the latent and the keys and values expanded
-    from it (vLLM model_executor/layers/attention/mla_attention.py determine_chunked_prefill)."""
-    rows = min(max(8 * max_model_len, 4 * sequences * block_size), 65536)
+    """Keys and values expanded from the latents of a chunk, which the profile run holds (vLLM
+    model_executor/layers/attention/mla_attention.py determine_chunked_prefill_workspace_size)."""
+    rows = max(
+        min(max(8 * max_model_len, 4 * sequences * block_size), 65536), sequences * block_size
+    )
     return rows * facts.heads * (facts.nope_head_dim + facts.v_head_dim) * 2
 
 

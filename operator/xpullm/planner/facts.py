@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xpullm.catalog import families, quantizations
+from xpullm.catalog import Family, families, quantizations
 from xpullm.planner.fields import FactsError, Fields
 from xpullm.planner.stored import Stored, stored_format
 
@@ -73,6 +73,8 @@ class ModelFacts:
     transformers_backend: bool
     multimodal: bool
     vision_params: int
+    rotary_rows: int
+    rotary_tables: int
     stored: Stored | None
     unsure: tuple[str, ...] = ()
 
@@ -139,6 +141,12 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
     shared = fields.optional("shared_expert_intermediate_size") or fields.optional(
         "n_shared_experts"
     ) * (expert_intermediate if experts else 0)
+    max_position = fields.optional("max_position_embeddings") or _default_position(unsure)
+    multimodal = (
+        family.multimodal
+        or bool(outer.mapping("vision_config"))
+        or _first_architecture(config).endswith("ForConditionalGeneration")
+    )
     return ModelFacts(
         architecture=_first_architecture(config),
         model_type=model_type,
@@ -150,7 +158,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         intermediate=intermediate,
         vocab=fields.count("vocab_size"),
         tied=family.always_tied or fields.flag("tie_word_embeddings"),
-        max_position=fields.optional("max_position_embeddings") or _default_position(unsure),
+        max_position=max_position,
         dtype=_dtype(fields),
         full_layers=kinds[0],
         window_layers=kinds[1],
@@ -185,8 +193,10 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         norms=family.norms,
         head_before_tie=family.head_before_tie,
         transformers_backend=family.transformers_backend,
-        multimodal=family.multimodal or bool(outer.mapping("vision_config")),
-        vision_params=_vision_params(outer, unsure) if family.multimodal else 0,
+        multimodal=multimodal,
+        vision_params=_vision_params(outer, family, unsure) if multimodal else 0,
+        rotary_rows=_rotary_rows(fields, max_position),
+        rotary_tables=2 if kinds[0] and kinds[1] and family.name.startswith(("gemma3", "gemma4")) else 1,
         stored=stored_format(config, quantizations()),
         unsure=tuple(unsure),
     )
@@ -251,16 +261,25 @@ def _moe_layers(fields: Fields, layers: int) -> int:
     return max(0, (layers - dense) // step)
 
 
-def _vision_params(fields: Fields, unsure: list[str]) -> int:
+def _rotary_rows(fields: Fields, max_position: int) -> int:
+    """Rows of the rotary table: linear scaling multiplies them (vLLM linear_scaling_rope.py)."""
+    scaling = fields.mapping("rope_scaling")
+    factor = scaling.get("factor")
+    linear = scaling.get("rope_type", scaling.get("type")) == "linear"
+    if linear and isinstance(factor, (int, float)) and 1 <= factor <= 1024:
+        return int(max_position * factor)
+    return max_position
+
+
+def _vision_params(outer: Fields, family: Family, unsure: list[str]) -> int:
     """Parameters of a vision tower of the usual shape (4 h^2 attention, MLP) from vision_config."""
-    vision = Fields(fields.mapping("vision_config"), "vision_config")
+    vision = Fields(outer.mapping("vision_config"), "vision_config")
     depth = vision.first("depth", "num_hidden_layers", "num_layers")
     hidden = vision.first("hidden_size", "embed_dim", "width")
     if not depth or not hidden:
         unsure.append(
-            "the vision tower isn't described; 0.7 billion parameters assumed for it (give"
-            " vision_config in spec.model.facts)"
+            f"the vision tower isn't described; {family.vision_millions} million parameters assumed"
         )
-        return 700_000_000
+        return family.vision_millions * 1_000_000
     inner = vision.optional("intermediate_size") or 4 * hidden
     return depth * (4 * hidden * hidden + 3 * hidden * inner)

@@ -46,8 +46,9 @@ class KVLayout:
         return self.blocks_for(tokens) * self.block_bytes
 
     def blocks(self, pool: int) -> int:
-        """Blocks that fit into a pool."""
-        return max(0, pool) // self.block_bytes
+        """Blocks that fit into a pool, without the null block where state blocks share it."""
+        blocks = max(0, pool) // self.block_bytes
+        return max(0, blocks - 1) if self.state_groups else blocks
 
     def longest(self, pool: int, limit: int) -> int:
         """The longest request that the pool can serve, at most `limit` tokens; 0 for none."""
@@ -74,9 +75,11 @@ class KVLayout:
         return blocks * max_model_len // max(1, self.blocks_for(max_model_len))
 
 
-def kv_element_bytes(kv_cache_dtype: str) -> int:
-    """Bytes of one cached element: 1 for the fp8 types, else 2."""
-    return 1 if kv_cache_dtype.startswith("fp8") else 2
+def kv_element_bytes(kv_cache_dtype: str, model_element: int = 2) -> int:
+    """Bytes of one cached element: 1 for the fp8 types, the model's own for "auto", else 2."""
+    if kv_cache_dtype.startswith("fp8"):
+        return 1
+    return model_element if kv_cache_dtype == "auto" else 2
 
 
 @lru_cache(maxsize=8192)
@@ -139,7 +142,7 @@ def _group_size(first: int, second: int) -> int:
     """Layers per group: the smaller kind's, or the larger one's where they are nearly as many
     (v1/core/kv_cache_utils.py _get_kv_cache_groups_uniform_page_size)."""
     small, large = min(first, second), max(first, second)
-    return large if large < small * 1.25 else small
+    return large if large < small * 1.5 else small
 
 
 def _token_bytes(facts: ModelFacts, tensor: int, element: int, mixed: bool) -> tuple[int, int]:

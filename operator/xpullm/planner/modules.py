@@ -69,7 +69,7 @@ def rank_model(facts: ModelFacts, tensor: int, pipeline: int, last_stage: bool) 
     rows = up(facts.vocab, VOCAB_PADDING) // tensor
     first = pipeline == 1 or not last_stage
     last = pipeline == 1 or last_stage
-    rotary = 0 if facts.transformers_backend else facts.max_position * _rotary_width(facts)
+    rotary = 0 if facts.transformers_backend else facts.rotary_rows * _rotary_width(facts)
     return Model(
         tuple(x for x in layers if x.count),
         rows,

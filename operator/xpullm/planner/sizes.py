@@ -71,9 +71,11 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
     tensor, pipeline = arguments.tensor_parallel_size, arguments.pipeline_parallel_size
     stage = _worst_stage(target, tensor, pipeline)
     tokens = batched_tokens(target, arguments)
-    element = kv_element_bytes(arguments.kv_cache_dtype)
+    element = kv_element_bytes(arguments.kv_cache_dtype, target.form.element)
     block = arguments.block_size or target.engine.block_size
     speculative, draft_layers = speculation(arguments)
+    if draft_layers:
+        stage = _with_draft(stage, facts.layers, target.form.element * facts.hidden**2 * 2)
     act = activation(
         facts,
         accounting,
@@ -161,6 +163,19 @@ def _worst_stage(target: Target, tensor: int, pipeline: int) -> Weights:
         return last
     first = weights(target.facts, target.form, tensor, pipeline, False)
     return max(first, last, key=lambda w: w.resident)
+
+
+def _with_draft(stage: Weights, layers: int, projection: int) -> Weights:
+    """One more layer, and the projection of its two inputs (MTP and EAGLE heads)."""
+    more = stage.layers // layers + projection
+    return Weights(
+        stage.resident + more,
+        stage.peak + more,
+        stage.embedding,
+        stage.head,
+        stage.layers,
+        stage.other + more,
+    )
 
 
 def _offloaded(stage: Weights, offload: int) -> Weights:

@@ -97,6 +97,8 @@ def weights(
     elif facts.tied and facts.head_before_tie:
         dropped = vocab
     other = model.vision_params * form.element
+    if facts.rotary_tables > 1:  # window layers have a table of their own, not scaled
+        other += facts.max_position * facts.head_dim * form.element
     simulated = embedding + head + layers
     resident = simulated + other
     return Weights(resident, resident + max(extra_peak, dropped), embedding, head, layers, other)
