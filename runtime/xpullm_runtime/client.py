@@ -90,7 +90,7 @@ class EngineClient:
                 if not line.startswith(b"data:") or line.strip() == b"data: [DONE]":
                     continue
                 if b'"choices"' not in line:
-                    raise EngineError(line[:200].decode("utf-8", "replace"), 500)
+                    raise _streamed_error(line)
                 tokens += 1
                 if not on_token():
                     break
@@ -133,3 +133,15 @@ class EngineClient:
         except ValueError as error:
             raise EngineError(f"no JSON: {error}") from None
         return raw if isinstance(raw, dict) else {}
+
+
+def _streamed_error(line: bytes) -> EngineError:
+    """vLLM starts a stream before it looks at the request: a refusal comes as an event with a code
+    (vllm/entrypoints/openai/completion/serving.py, completion_stream_generator).
+    """
+    try:
+        code = json.loads(line[len(b"data:") :])["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        code = 500
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    return EngineError(line[:200].decode("utf-8", "replace").strip(), status)

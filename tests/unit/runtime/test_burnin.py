@@ -91,6 +91,13 @@ def test_an_engine_that_serves_no_completions_is_not_held_up(engine: TinyEngine)
     assert "400" in result.detail
 
 
+def test_a_refusal_inside_the_stream_is_one_too(engine: TinyEngine) -> None:
+    engine.behaviour = "refuses-late"
+    result = burn(engine)
+    assert result.outcome == "refused"
+    assert "out of vocabulary" in result.detail
+
+
 def test_an_error_of_the_engine_is_a_failure(engine: TinyEngine) -> None:
     engine.behaviour = "fails"
     result = burn(engine)

@@ -83,6 +83,9 @@ class Handler(BaseHTTPRequestHandler):
         elif server.behaviour == "dies":
             print("\n".join([OOM] * 2), flush=True)
             os._exit(1)
+        elif server.behaviour == "refuses-late":
+            error = {"message": "Token id 252 is out of vocabulary", "code": 400}
+            self._answer(200, b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
         elif body.get("stream"):
             self._stream(body["max_tokens"])
         else:
