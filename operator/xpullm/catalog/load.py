@@ -155,6 +155,7 @@ def _runtime(row: Mapping[str, Any]) -> Runtime:
         graph_layer_bytes=int(row.get("graph_layer_mib", 0) * MIB),
         max_split_bytes=row.get("max_split_mib", 0) * MIB,
         compute_units=row["compute_units"],
+        zero_point_bits=row.get("zero_point_bits", 0),
         shares=tuple((int(n), p) for n, p in row.get("shares_percent", {}).items()),
         source=row["source"],
     )

@@ -108,7 +108,8 @@ class Runtime:
     `gemm_workspace_bytes`: the matrix library's, taken through the framework's allocator.
     `compile_bytes`: what compiling adds to the activation peak; `graph_layer_bytes`: one layer
     in one captured graph. `max_split_bytes`: blocks from this size on are not split while weights
-    load, so that each is rounded to 2 MiB (0: no such rule). `shares`: (ranks, percent) limits of
+    load, so that each is rounded to 2 MiB (0: no such rule). `zero_point_bits`: what a zero point
+    becomes in the platform's 4-bit kernel (0: as stored). `shares`: (ranks, percent) limits of
     planned use.
     `margin_bytes`: what fragmentation took on top in measured runs under the worst load.
     """
@@ -124,6 +125,7 @@ class Runtime:
     graph_layer_bytes: int
     max_split_bytes: int
     compute_units: int
+    zero_point_bits: int
     shares: tuple[tuple[int, int], ...]
     source: str
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -148,7 +148,25 @@ def arguments_of(args: Mapping[str, Any], facts: ModelFacts, engine: Engine) -> 
         enforce_eager=values.get("enforce_eager", False) is not False,
         enable_chunked_prefill=_flag(values, "enable_chunked_prefill"),
         cpu_offload_gib=_number(values, "cpu_offload_gb"),
+        extra=tuple(_extra(values)),
     )
+
+
+_READ = frozenset(
+    {
+        "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization",
+        "kv_cache_memory_bytes", "num_gpu_blocks_override", "tensor_parallel_size",
+        "pipeline_parallel_size", "kv_cache_dtype", "block_size", "dtype", "enforce_eager",
+        "enable_chunked_prefill", "cpu_offload_gb",
+    }
+)  # fmt: skip
+
+
+def _extra(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """The other flags, as a command line has them; a false switch is not there."""
+    for name, value in values.items():
+        if name not in _READ and value is not None and value is not False:
+            yield name.replace("_", "-"), None if value is True else str(value)
 
 
 def _count(values: Mapping[str, Any], name: str) -> int | None:

@@ -78,6 +78,10 @@ class ModelFacts:
     stored: Stored | None
     unsure: tuple[str, ...] = ()
 
+    def __hash__(self) -> int:
+        """Few fields are enough to tell models apart; facts key every cache."""
+        return hash((self.architecture, self.hidden, self.layers, self.intermediate, self.vocab))
+
     @property
     def is_moe(self) -> bool:
         """Has experts in some layer."""
@@ -196,7 +200,9 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         multimodal=multimodal,
         vision_params=_vision_params(outer, family, unsure) if multimodal else 0,
         rotary_rows=_rotary_rows(fields, max_position),
-        rotary_tables=2 if kinds[0] and kinds[1] and family.name.startswith(("gemma3", "gemma4")) else 1,
+        rotary_tables=2
+        if kinds[0] and kinds[1] and family.name.startswith(("gemma3", "gemma4"))
+        else 1,
         stored=stored_format(config, quantizations()),
         unsure=tuple(unsure),
     )

@@ -81,15 +81,15 @@ def weight_format(
 ) -> WeightFormat:
     """The layout of one quantization: the checkpoint's own numbers where it has them."""
     bits, group = quantization.weight_bits, quantization.group_size
-    zeros = quantization.zero_bits > 0
+    asymmetric = quantization.zero_bits > 0
     if stored is not None and stored.name == quantization.name and not quantization.moe_only:
         bits, group = (stored.bits, stored.group_size) if stored.bits < 8 else (0, 0)
-        zeros = not stored.symmetric
+        asymmetric = not stored.symmetric
     return WeightFormat(
         quantization=quantization,
         bits=bits,
         group=group,
-        zeros=zeros,
+        zero_bits=(runtime.zero_point_bits or bits) if asymmetric else bits,
         element=element,
         lm_head=quantization.lm_head or bool(stored and stored.lm_head),
         on_device=engine.host_staging != "full",

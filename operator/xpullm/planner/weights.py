@@ -30,13 +30,14 @@ class Weights:
 class WeightFormat:
     """A quantization as bytes: what one matrix becomes on the device.
 
-    `keep_head`: the output head stays 16-bit. `awq_extra`: bytes the AWQ kernels add per matrix.
+    `bits` is 0 for formats with a fixed size per weight. `zero_bits`: of one group's zero point.
+    `on_device`: an online quantization stages the 16-bit matrix there.
     """
 
     quantization: Quantization
     bits: int
     group: int
-    zeros: bool
+    zero_bits: int
     element: int
     lm_head: bool
     on_device: bool
@@ -69,7 +70,7 @@ def tensors(form: WeightFormat, linear: Linear) -> tuple[int, ...]:
     groups = -(-linear.inputs // form.group) if form.group else 1
     columns = linear.outputs * linear.copies
     # Zero points are stored whether they are used or not (gptq.py, awq.py: qzeros).
-    zeros = groups * columns * form.bits // 8
+    zeros = groups * columns * form.zero_bits // 8
     return (
         linear.weights * form.bits // 8,
         int(groups * columns * q.scale_bytes),

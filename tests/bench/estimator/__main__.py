@@ -1,0 +1,119 @@
+"""How exact the estimator is: `python -m tests.bench.estimator`."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tests.bench.estimator.rows import Row, asked, from_log, load
+from tests.bench.estimator.table import HEAD, Deviation, line, verdicts
+
+from xpullm.catalog import find_engine
+from xpullm.planner import estimate_row
+
+QUANTITIES = (
+    "weights_gib",
+    "activation_peak_gib",
+    "non_torch_gib",
+    "kv_cache_gib",
+    "kv_cache_tokens",
+)
+Pair = tuple[Row, dict[str, Any]]
+
+
+def deviations(pairs: Iterable[Pair], quantity: str) -> list[Deviation]:
+    return [
+        Deviation(row["id"], answer[quantity], row[quantity])
+        for row, answer in pairs
+        if row[quantity] and answer[quantity] is not None
+    ]
+
+
+def print_quantities(title: str, pairs: list[Pair]) -> None:
+    print(f"\n{title}\n{HEAD}")
+    for quantity in QUANTITIES:
+        print(line(quantity, deviations(pairs, quantity)))
+
+
+def print_measured(name: str) -> None:
+    pairs = [(row, estimate_row(asked(row))) for row in load(name)]
+    print_quantities(f"{name} (vLLM 0.25, CUDA)", pairs)
+    started = [(r["id"], a["starts"], r["outcome"] == "started") for r, a in pairs]
+    print(verdicts(started).text("starts"))
+    loaded = [
+        (r["id"], a["safe"], r["held_under_load"])
+        for r, a in pairs
+        if r["held_under_load"] is not None
+    ]
+    print(verdicts(loaded).text("safe under load"))
+
+
+def log_pairs() -> Iterator[Pair]:
+    for row in load("engine_logs"):
+        question = from_log(row)
+        if question is None or not row["outcome"].startswith("started"):
+            continue
+        answer = estimate_row(question)
+        if answer["starts"] is not None:
+            yield row, answer
+
+
+def generation(row: Row) -> str:
+    """The engine generation that a log belongs to, for the table's title."""
+    engine = find_engine("vllm", row["engine_version"])
+    if engine is None:
+        return "unknown"
+    cuda = engine.accounting_cuda if row["platform"] == "cuda" else None
+    return (cuda or engine.accounting).title
+
+
+def print_logs() -> None:
+    pairs = list(log_pairs())
+    total = len(load("engine_logs"))
+    print(f"\nengine_logs: {len(pairs)} of {total} logs say enough and started")
+    for platform, title in (("xpu", "Intel (XPU)"), ("cuda", "CUDA")):
+        mine = [p for p in pairs if p[0]["platform"] == platform]
+        print_quantities(f"engine_logs, {title}", mine)
+        for name in sorted({generation(row) for row, _ in mine}):
+            same = [p for p in mine if generation(p[0]) == name]
+            print(line("  tokens: " + name[:18], deviations(same, "kv_cache_tokens")))
+    print_layouts()
+
+
+def print_layouts() -> None:
+    """The cache layout alone: capacity in tokens of the pool that the log prints."""
+    pairs = []
+    for row in load("engine_logs"):
+        question = from_log(row)
+        if question is None or not row["kv_cache_gib"] or not row["kv_cache_tokens"]:
+            continue
+        pinned = {**question["args"], "kv_cache_memory_bytes": int(row["kv_cache_gib"] * 2**30)}
+        answer = estimate_row({**question, "args": pinned})
+        if answer["starts"] is not None:
+            pairs.append((row, answer))
+    print(f"\nengine_logs: tokens of the printed pool\n{HEAD}")
+    for platform in ("xpu", "cuda"):
+        mine = [p for p in pairs if p[0]["platform"] == platform]
+        print(line(platform, deviations(mine, "kv_cache_tokens")))
+
+
+def print_speed() -> None:
+    rows = [asked(row) for name in ("vllm_measured", "vllm_boundary") for row in load(name)]
+    for row in rows:
+        estimate_row(row)
+    start = time.process_time()
+    for _ in range(20):
+        for row in rows:
+            estimate_row(row)
+    seconds = time.process_time() - start
+    print(f"\nestimate: {20 * len(rows) / seconds:,.0f} rows per second of one core")
+
+
+def main() -> None:
+    print_measured("vllm_measured")
+    print_measured("vllm_boundary")
+    print_logs()
+    print_speed()
+
+
+if __name__ == "__main__":
+    main()
