@@ -113,11 +113,16 @@ def _on_joined(signature: Signature, line: Line, joined: str) -> Hit | None:
     return Hit(signature, line, weak=False) if found else None
 
 
+def _in_word(text: str, at: int) -> bool:
+    before = text[at - 1 : at]
+    return before.isascii() and before.isalnum()
+
+
 def _in_the_middle(signature: Signature, line: Line) -> Hit | None:
     if is_source(line.full) or _excluded(signature, line):
         return None
     pattern, text = _compiled(signature.regex), line.full
     starts = {text.find(literal) for literal in signature.literals}
     starts.update(found.end() for found in islice(_CLAUSE.finditer(text), _CLAUSES))
-    found = any(pattern.match(text, at) for at in starts if at >= 0)
+    found = any(pattern.match(text, at) for at in starts if at >= 0 and not _in_word(text, at))
     return Hit(signature, line, weak=True) if found else None

@@ -112,8 +112,8 @@ def read(raw: str, index: int = 0) -> Line:
 
 
 def is_echo(text: str) -> bool:
-    """The line repeats what a user sent (request logging, a message built from input)."""
-    return bool(_ECHO.search(text))
+    """The line repeats what a user sent (request logging, a body, a message built from input)."""
+    return text.startswith('{"') or bool(_ECHO.search(text))
 
 
 def is_source(text: str) -> bool:

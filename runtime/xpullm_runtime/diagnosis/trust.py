@@ -31,8 +31,6 @@ def may_act(
     code: int | None,
 ) -> bool:
     """Whether the diagnosis of a dead engine may lead to a change."""
-    if helps in ("wait", "person") and not hit.signature.self_correctable:
-        return not hit.weak
     cause = hit.signature.cause
     witnesses = [
         other

@@ -1,0 +1,142 @@
+"""The root cause before what follows from it."""
+
+import pytest
+from tests.unit.diagnosis.logs import DEAD, OOM, READY, TOO_LONG, core, log
+
+from xpullm_runtime.diagnosis import Evidence, classify
+
+LOST = core("RuntimeError: level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)")
+CCL = "2026:09:04-19:19:08:(  192) |CCL_ERROR| internal_kvs_server.hpp:70 put: read/write error: Broken pipe"  # noqa: E501
+DIED = core("Worker proc VllmWorker-0 died unexpectedly, shutting down executor.")
+INIT = "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"  # noqa: E501
+SIGTERM = core("[shutdown] EngineCore: trigger received signal=SIGTERM", "INFO")
+WRITE = core(
+    "RuntimeError: oneCCL: ze_fd_manager.cpp:144 init_device_fds: EXCEPTION: opendir failed"
+)
+
+
+def cause(*lines, **evidence):
+    return classify(Evidence(log=log(*lines), **evidence)).cause
+
+
+def test_an_out_of_memory_before_a_lost_device_is_the_cause():
+    assert cause(READY, core(OOM), LOST) == "device_oom_runtime"
+
+
+def test_a_lost_device_alone_is_the_cause():
+    assert cause(READY, LOST, DEAD) == "device_lost"
+
+
+def test_wrappers_come_last():
+    assert cause(core(TOO_LONG), INIT) == "max_model_len_exceeds_kv"
+    assert cause(INIT, core(TOO_LONG)) == "max_model_len_exceeds_kv"
+    assert cause(INIT) == "engine_init_failed"
+    assert cause(DEAD) == "engine_dead"
+
+
+def test_collectives_fail_because_a_peer_died():
+    assert cause(DIED, CCL) == "worker_died"
+
+
+def test_a_worker_died_after_it_said_why():
+    assert cause(core(OOM), DIED).startswith("device_oom")
+
+
+def test_collectives_inside_the_memory_profile_are_not_memory():
+    frame = '  File "/v/xpu_worker.py", line 1, in determine_available_memory'
+    assert cause(frame, WRITE) == "ccl_error"
+
+
+def test_device_memory_inside_a_collectives_line_is_memory():
+    line = (
+        "|CCL_ERROR| ze_call.cpp:43 do_call: zeMemAllocDevice: ZE_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"
+    )
+    assert cause(line).startswith("device_oom")
+
+
+def test_what_follows_a_sigterm_is_shutdown_noise():
+    assert cause(READY, SIGTERM, DEAD) == "sigterm"
+    assert cause(READY, SIGTERM, core("AttributeError: 'NoneType' has no x"), DEAD) == "sigterm"
+
+
+def test_a_sigterm_that_follows_a_failure_is_not_its_cause():
+    assert cause(READY, core(OOM), DEAD, SIGTERM) == "device_oom_runtime"
+
+
+def test_a_sigterm_while_loading_was_a_probes():
+    loading = core("Starting to load model m...", "INFO")
+    assert cause(loading, SIGTERM, exit_code=143) == "startup_killed"
+
+
+def test_the_lowest_process_is_believed_first():
+    api = "(APIServer pid=1) ERROR 07-01 10:00:02 [x.py:1] ValueError: No available memory for the cache blocks."  # noqa: E501
+    worker = f"(Worker_TP0 pid=9) ERROR 07-01 10:00:02 [x.py:1] {OOM}"
+    assert cause(api, worker).startswith("device_oom")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            [
+                "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+                "  Value error, Unknown quantization method: foo. Must be one of ['awq'].",
+            ],
+            "unsupported_quantization",
+        ),
+        (
+            [
+                "requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: https://huggingface.co/x",
+                "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. Repository Not Found for url",  # noqa: E501
+                "OSError: x is not a local folder and is not a valid model identifier",
+            ],
+            "model_not_found",
+        ),
+        (
+            [
+                "requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: https://huggingface.co/x",
+                "huggingface_hub.errors.GatedRepoError: 403 Client Error. Cannot access gated repo",
+                "OSError: You are trying to access a gated repo.",
+            ],
+            "model_auth",
+        ),
+        (
+            [
+                "ERROR registry.py:264] ImportError: /x/flash.so: undefined symbol: _ZN3c10",
+                "ValueError: Model architectures ['LlamaForCausalLM'] are not supported for now.",
+            ],
+            "driver_runtime_mismatch",
+        ),
+        (["UserWarning: XPU device count is zero!", "RuntimeError: Failed to infer device type"], "no_device"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_the_most_specific_of_one_traceback(lines, expected):
+    assert cause(*lines, exit_code=1) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(139, "segfault"), (134, "abort"), (135, "shm_exhausted"), (127, "bad_pod_spec"), (1, "unknown"), (0, "unknown")],  # noqa: E501
+)  # fmt: skip
+def test_the_exit_code_speaks_where_the_log_is_silent(code, expected):
+    assert cause("INFO hello", exit_code=code) == expected
+
+
+def test_a_kill_in_mid_load_is_most_often_host_memory():
+    text = "Loading safetensors checkpoint shards:  63% Completed | 17/27"
+    found = classify(Evidence(log=text, exit_code=137))
+    assert (found.cause, found.actionable) == ("host_oom", False)
+
+
+def test_few_broadcast_lines_while_it_starts_are_no_hang():
+    line = core("No available shared memory broadcast block found in 60 seconds.", "INFO")
+    assert cause(line, line, core(TOO_LONG)) == "max_model_len_exceeds_kv"
+    assert cause(line, line, line) == "engine_hang"
+
+
+def test_an_absurd_size_is_a_bug_not_a_lack_of_memory():
+    line = (
+        "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate {} bytes."
+    )
+    assert cause(line.format(4_398_046_511_104)) == "engine_bug"
+    assert cause(line.format(116_813_856_768)) == "host_oom"
