@@ -1,7 +1,7 @@
 """Model + card + workload -> `Plan`, or `Infeasible` or `Refusal` with the way out. Pure."""
 
 from xpullm.planner.batch import estimate_row
-from xpullm.planner.build import with_arguments
+from xpullm.planner.build import explain, with_arguments
 from xpullm.planner.codec import decode, encode, inputs_hash
 from xpullm.planner.estimate import estimate
 from xpullm.planner.facts import ModelFacts, parse_config
@@ -46,6 +46,7 @@ __all__ = [
     "encode",
     "estimate",
     "estimate_row",
+    "explain",
     "inputs_hash",
     "parse_config",
     "plan",

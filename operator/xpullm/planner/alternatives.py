@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xpullm.catalog import default_engine, gpus, quantizations
+from xpullm.catalog import default_engine, engines, gpus, quantizations
 from xpullm.planner.build import target_of
 from xpullm.planner.choose import COUNTS, ranks, search_choice
 from xpullm.planner.combine import incompatible, own_format
@@ -26,6 +26,7 @@ from xpullm.planner.types import Alternative, Infeasible, Learned, Ledger
 
 GIB = 1 << 30
 _WANTED = 5
+_OF_ONE_KIND = 2
 
 
 def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible:
@@ -39,7 +40,7 @@ def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible
     s = sizes(where, arguments)
     need = wish.min_concurrency * s.layout.need_bytes(wish.min_context)
     arguments = with_pool(where, request.user, arguments, s, max(need, s.layout.block_bytes))
-    ledger = judge(where, arguments).ledger
+    ledger = judge(where, arguments, explain=True).ledger
     missing = need - room(where, s)
     if request.user.gpu_memory_utilization is not None or s.pinned:
         missing = max(missing, s.pool - room(where, s), need - s.pool)
@@ -80,12 +81,17 @@ def _biggest(ledger: Ledger | None, need: int) -> tuple[str, int]:
 def _alternatives(
     request: PlanRequest, choice: Choice, wish: Wish, learned: Learned
 ) -> list[Alternative]:
-    """Proven alternatives, the smallest change first; at most one per changed value."""
+    """Proven alternatives, the smallest change first; at most two of one kind, so that people see
+    different ways out."""
     result: list[Alternative] = []
+    kinds: dict[str, int] = {}
     for field, value, changed, candidate, count in _changes(request, choice, wish):
+        if kinds.get(field, 0) >= _OF_ONE_KIND:
+            continue
         goal = wish_of(changed.serving, changed.user, changed.facts.max_position)
         found = search_choice(changed, candidate, count, goal, learned)
         if found is not None:
+            kinds[field] = kinds.get(field, 0) + 1
             result.append(_alternative(field, value, candidate, count, found))
         if len(result) >= _WANTED:
             break
@@ -111,15 +117,29 @@ def _changes(request: PlanRequest, choice: Choice, wish: Wish) -> Iterator[Chang
         user = replace(request.user, kv_cache_dtype="fp8")
         yield "spec.engine.args[kv-cache-dtype]", "fp8", replace(request, user=user), choice, count
     for other in _smaller_formats(request, choice):
-        yield "spec.quantization", other.quantization.name, request, other, count
+        yield "spec.quantization", _format_text(other, choice), request, other, count
     free = replace(request, user=replace(request.user, tensor_parallel_size=None))
     for more in COUNTS:
         if more > count:
             yield "spec.gpu.count", str(more), free, choice, more
-    for other in _larger_cards(request, choice):
-        for more in dict.fromkeys((count, *COUNTS)):
+    for smaller in _smaller_formats(request, choice):
+        for more in COUNTS:
+            if more > count:
+                value = f"{more}, spec.quantization {_format_text(smaller, choice)}"
+                yield "spec.gpu.count", value, free, smaller, more
+    larger = tuple(_larger_cards(request, choice))
+    for more in dict.fromkeys((count, *(n for n in COUNTS if n > count))):
+        for other in larger:
             value = other.gpu.name if more == count else f"{other.gpu.name}, count {more}"
             yield "spec.gpu.type", value, free, other, more
+
+
+def _format_text(other: Choice, choice: Choice) -> str:
+    """The format, and the engine where it is another."""
+    name = other.quantization.name
+    if other.engine.name == choice.engine.name:
+        return name
+    return f"{name}, spec.engine.name {other.engine.name}"
 
 
 def _softer(request: PlanRequest, choice: Choice, wish: Wish, count: int) -> Iterator[Change]:
@@ -146,15 +166,19 @@ def _softer(request: PlanRequest, choice: Choice, wish: Wish, count: int) -> Ite
 
 
 def _smaller_formats(request: PlanRequest, choice: Choice) -> Iterator[Choice]:
-    """Formats of lower precision that this engine quantizes to while loading, the best first."""
+    """Formats of lower precision that this card can be served with, the best first; another engine
+    only for formats that this one hasn't."""
     mine = choice.quantization.precision
+    others = [default_engine(name, choice.gpu.architecture) for name in engines()]
+    candidates = [choice.engine, *(e for e in others if e and e.name != choice.engine.name)]
     for q in sorted(quantizations().values(), key=lambda q: -q.precision):
-        if (
-            q.precision < mine
-            and q.name in choice.engine.quantizations
-            and incompatible(request.facts, choice.gpu, choice.engine, q.name) is None
-        ):
-            yield Choice(choice.gpu, choice.engine, q)
+        for engine in candidates:
+            if (
+                q.precision < mine
+                and incompatible(request.facts, choice.gpu, engine, q.name) is None
+            ):
+                yield Choice(choice.gpu, engine, q)
+                break
 
 
 def _larger_cards(request: PlanRequest, choice: Choice) -> Iterator[Choice]:

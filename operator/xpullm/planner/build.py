@@ -101,6 +101,15 @@ def over_single_allocation(where: Target, s: Sizes) -> bool:
     return max(s.weights.embedding, s.weights.head, per_layer, s.activation.mlp) > limit
 
 
+def explain(plan: Plan, request: PlanRequest) -> Plan:
+    """The same plan with a ledger whose lines name formula, inputs and source."""
+    from dataclasses import replace
+
+    where = target_of(request, choice_of(plan, request), plan.arguments.dtype)
+    ledger = judge(where, plan.arguments, explain=True).ledger
+    return replace(plan, ledger=ledger or plan.ledger)
+
+
 def with_arguments(
     plan: Plan,
     request: PlanRequest,

@@ -25,6 +25,15 @@ class Linear:
     expert: bool = False
 
     @property
+    def part(self) -> str:
+        """The part of a layer that checkpoints name in their ignore lists."""
+        if self.name.startswith("shared"):
+            return "shared_expert"
+        if self.name in ("in_proj_qkvz", "out_proj"):
+            return "linear_attn"
+        return "mlp" if self.name.startswith(("gate", "down", "experts")) else "self_attn"
+
+    @property
     def weights(self) -> int:
         return self.inputs * self.outputs * self.copies
 

@@ -12,7 +12,7 @@ from xpullm.catalog import Quantization
 @dataclass(frozen=True, slots=True)
 class Stored:
     """The checkpoint's own format: catalogue name, bits per weight, group size (0: channel), zero
-    points, and whether the head or the experts alone are quantized."""
+    points, whether the head is quantized, and which parts of a layer are kept in 16 bit."""
 
     name: str
     method: str
@@ -20,6 +20,7 @@ class Stored:
     group_size: int
     symmetric: bool
     lm_head: bool
+    kept: frozenset[str] = frozenset()
 
 
 def stored_format(config: Mapping[str, Any], known: Mapping[str, Quantization]) -> Stored | None:
@@ -35,7 +36,8 @@ def stored_format(config: Mapping[str, Any], known: Mapping[str, Quantization]) 
         return None
     name = next((n for n, q in known.items() if method in q.methods), method)
     bits, group, symmetric = _layout(values, known.get(name))
-    return Stored(name, method, bits, group, symmetric, values.get("lm_head") is True)
+    head = values.get("lm_head") is True
+    return Stored(name, method, bits, group, symmetric, head, _kept(values))
 
 
 def _layout(values: Mapping[str, Any], entry: Quantization | None) -> tuple[int, int, bool]:
@@ -59,6 +61,30 @@ def _compressed_weights(values: Mapping[str, Any]) -> Mapping[str, Any]:
             if isinstance(group, Mapping) and isinstance(group.get("weights"), Mapping):
                 return dict(group["weights"])
     return {}
+
+
+# Words in a checkpoint's ignore list that name a part of every layer. A pattern with a layer number
+# is about that layer alone and is left out.
+_PARTS = ("linear_attn", "self_attn", "mlp", "shared_expert")
+
+
+def _kept(values: Mapping[str, Any]) -> frozenset[str]:
+    listed: list[str] = []
+    for field in ("ignore", "modules_to_not_convert", "ignored_layers"):
+        names = values.get(field)
+        if isinstance(names, (list, tuple)):
+            listed += [n for n in names[:4096] if isinstance(n, str)]
+    return frozenset(
+        part
+        for part in _PARTS
+        for name in listed
+        if part in name and not any(c.isdigit() for c in name) and _whole(name, part)
+    )
+
+
+def _whole(name: str, part: str) -> bool:
+    """Whether the pattern means the whole part: nothing but wild cards follows it."""
+    return not name.rpartition(part)[2].strip(".*$)+")
 
 
 def _number(value: object) -> int:

@@ -90,6 +90,7 @@ def weight_format(
         bits=bits,
         group=group,
         zero_bits=(runtime.zero_point_bits or bits) if asymmetric else bits,
+        kept=stored.kept if stored is not None else frozenset(),
         element=element,
         lm_head=quantization.lm_head or bool(stored and stored.lm_head),
         on_device=engine.host_staging != "full",

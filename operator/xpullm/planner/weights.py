@@ -31,6 +31,7 @@ class WeightFormat:
     """A quantization as bytes: what one matrix becomes on the device.
 
     `bits` is 0 for formats with a fixed size per weight. `zero_bits`: of one group's zero point.
+    `kept`: parts of a layer that the checkpoint keeps in 16 bit.
     `on_device`: an online quantization stages the 16-bit matrix there.
     """
 
@@ -38,6 +39,7 @@ class WeightFormat:
     bits: int
     group: int
     zero_bits: int
+    kept: frozenset[str]
     element: int
     lm_head: bool
     on_device: bool
@@ -47,7 +49,7 @@ class WeightFormat:
 def applies(form: WeightFormat, linear: Linear) -> bool:
     """Whether this matrix is quantized."""
     q = form.quantization
-    if linear.kept_16bit or (q.moe_only and not linear.expert):
+    if linear.kept_16bit or (q.moe_only and not linear.expert) or linear.part in form.kept:
         return False
     return linear.inputs % q.in_features_multiple == 0 and not is_plain(form)
 
