@@ -10,7 +10,7 @@ from hack.cluster.errors import ClusterError
 from hack.cluster.process import Process
 from hack.cluster.state import State
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 @contextmanager
