@@ -17,7 +17,9 @@ CRDS = Path(__file__).parents[2] / "crds"
 def crds(cluster: Cluster) -> Cluster:
     """The cluster, with our CRDs served."""
     cluster.apply(*sorted(CRDS.glob("*.yaml")))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    # A CRD has no conditions at first, which kubectl's wait for one takes for an error.
+    for what in ("jsonpath={.status.acceptedNames.kind}", "condition=Established"):
+        cluster.kubectl("wait", f"--for={what}", "--timeout=60s", "-f", str(CRDS))
     return cluster
 
 

@@ -68,7 +68,7 @@ def affinity(
     Terms are alternatives, the expressions inside one must all hold; so ours and the user's are
     multiplied out.
     """
-    result: dict[str, Any] = {key: value for key, value in (user or {}).items() if value}
+    result: dict[str, Any] = without_empty_text(user or {})
     node = dict(result.get("nodeAffinity") or {})
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     users = (node.get(required) or {}).get("nodeSelectorTerms") or [{}]
@@ -82,6 +82,15 @@ def affinity(
         "nodeSelectorTerms": [_both(our, theirs, shun) for our in ours for theirs in users]
     }
     return result | {"nodeAffinity": node}
+
+
+def without_empty_text(value: Any) -> Any:
+    """The user's own JSON as the server stores it: it drops empty strings (omitempty)."""
+    if isinstance(value, Mapping):
+        return {key: without_empty_text(item) for key, item in value.items() if item != ""}
+    if isinstance(value, list | tuple):
+        return [without_empty_text(item) for item in value]
+    return value
 
 
 def _both(ours: Term, theirs: Mapping[str, Any], shun: list[dict[str, Any]]) -> Term:

@@ -102,8 +102,8 @@ def _wishes(llmd: LLMDeployment) -> dict[str, Any]:
     pod = llmd.spec.pod
     wishes: dict[str, Any] = {
         "nodeSelector": dict(pod.node_selector),
-        "tolerations": [dict(item) for item in pod.tolerations],
-        "topologySpreadConstraints": [dict(item) for item in pod.topology_spread_constraints],
+        "tolerations": gpu.without_empty_text(pod.tolerations),
+        "topologySpreadConstraints": gpu.without_empty_text(pod.topology_spread_constraints),
         "imagePullSecrets": [{"name": item.name} for item in pod.image_pull_secrets],
         "priorityClassName": pod.priority_class_name,
         "runtimeClassName": pod.runtime_class_name,
@@ -222,7 +222,8 @@ def _last_wins(
     for entry in (*entries, *fixed):
         merged.pop(entry["name"], None)  # at its own place: a value may refer to those before it
         merged[entry["name"]] = entry
-    return list(merged.values())
+    # An empty value is stored as none.
+    return [{k: v for k, v in entry.items() if v != ""} for entry in merged.values()]
 
 
 def runtime_config(llmd: LLMDeployment, plan: Plan, settings: PodSettings) -> RuntimeConfig:
