@@ -8,10 +8,12 @@ then all sequences together, each answered until all of them have been decoding 
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +21,13 @@ from typing import Any
 from .client import EngineClient, EngineError
 from .config import RuntimeConfig
 
-MAX_THREADS = 256
+MAX_CONNECTIONS = 128  # more sequences share one: vLLM takes several prompts in one request
 OVERLAP_TOKENS = 8
 # vLLM's default where the arguments do not say (vllm/engine/arg_utils.py, lowest of the defaults).
 DEFAULT_BATCHED_TOKENS = 2048
 STACK_BYTES = 512 << 10
 # Every vocabulary has these ids, and they are single bytes or frequent pieces, not control tokens.
-TOKEN_IDS = range(3, 253)
+TOKEN_IDS = tuple(str(token) for token in range(3, 253))
 
 # Penalties make the sampler allocate its counters (1.03 * sequences * vocabulary * 4 bytes,
 # measured by us), top-p its sorted copies.
@@ -71,7 +73,7 @@ class Result:
 
 def waves(config: RuntimeConfig, context: int) -> list[Wave]:
     """What to send to an engine with a context of `context` tokens."""
-    sequences = min(config.burn_in_sequences, MAX_THREADS)
+    sequences = config.burn_in_sequences
     longest = max(1, context - OVERLAP_TOKENS)
     prompt = min(config.burn_in_prompt_tokens or longest, longest)
     # The first sequence decodes one token per step while the prompts of the others are prefilled.
@@ -82,9 +84,19 @@ def waves(config: RuntimeConfig, context: int) -> list[Wave]:
     return [Wave(1, longest, context - longest), Wave(sequences, prompt, max(1, output))]
 
 
-def prompt(sequence: int, tokens: int) -> list[int]:
-    """Token ids that share no prefix with another sequence's (prefix caching would skip work)."""
-    return random.Random(sequence).choices(TOKEN_IDS, k=tokens)  # noqa: S311 - no secret
+def prompt(sequence: int, tokens: int) -> str:
+    """A JSON list of token ids that shares no prefix with another sequence's (prefix caching would
+    skip work). Text at once: as Python objects, long prompts would take memory from the engine.
+    """
+    ids = random.Random(sequence).choices(TOKEN_IDS, k=tokens)  # noqa: S311 - no secret
+    return f"[{','.join(ids)}]"
+
+
+def body(model: str, wave: Wave, sequences: range) -> bytes:
+    """One request for some sequences of a wave."""
+    settings = {"model": model, "max_tokens": wave.output_tokens, "stream": True, **SAMPLING}
+    prompts = ",".join(prompt(number, wave.prompt_tokens) for number in sequences)
+    return f'{json.dumps(settings)[:-1]}, "prompt": [{prompts}]}}'.encode()
 
 
 class BurnIn:
@@ -99,7 +111,7 @@ class BurnIn:
         self._lock = threading.Lock()
         self._deadline = 0.0
         self._tokens = 0
-        self._answering = 0  # requests of the wave with OVERLAP_TOKENS or more
+        self._answering = 0  # sequences of the wave with OVERLAP_TOKENS or more
         self._overlapped = False
         self._error: EngineError | None = None
 
@@ -144,8 +156,8 @@ class BurnIn:
         before = threading.stack_size(STACK_BYTES)
         try:
             threads = [
-                threading.Thread(target=self._one, args=(wave, model, number), daemon=True)
-                for number in range(wave.sequences)
+                threading.Thread(target=self._one, args=(wave, model, numbers), daemon=True)
+                for numbers in shares(wave.sequences, MAX_CONNECTIONS)
             ]
             for thread in threads:
                 thread.start()
@@ -156,28 +168,28 @@ class BurnIn:
         if self._error is not None:
             raise self._error
 
-    def _one(self, wave: Wave, model: str, number: int) -> None:
-        body = {
-            "model": model,
-            "prompt": prompt(number, wave.prompt_tokens),
-            "max_tokens": wave.output_tokens,
-            **SAMPLING,
-        }
-        seen = 0
+    def _one(self, wave: Wave, model: str, numbers: range) -> None:
+        seen = Counter[int]()
 
-        def on_token() -> bool:
-            nonlocal seen
-            seen += 1
+        def on_token(index: int) -> bool:
+            seen[index] += 1
             self._on_token()
             with self._lock:
                 self._tokens += 1
-                self._answering += seen == min(OVERLAP_TOKENS, wave.output_tokens)
+                self._answering += seen[index] == min(OVERLAP_TOKENS, wave.output_tokens)
                 self._overlapped = self._overlapped or self._answering == wave.sequences
                 over = self._overlapped or self._error is not None
             return not over and time.monotonic() < self._deadline
 
         try:
-            self._client.stream(body, max(0.1, self._deadline - time.monotonic()), on_token)
+            request = body(model, wave, numbers)
+            self._client.stream(request, max(0.1, self._deadline - time.monotonic()), on_token)
         except EngineError as error:
             with self._lock:
                 self._error = self._error or error
+
+
+def shares(count: int, most: int) -> list[range]:
+    """`range(count)` in at most `most` pieces of nearly equal size."""
+    size = math.ceil(count / most)
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]

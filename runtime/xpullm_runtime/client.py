@@ -13,6 +13,8 @@ _HOST = "127.0.0.1"
 _BODY_BYTES = 4 << 20
 _SAMPLE = re.compile(r"^(vllm:\w+)(?:\{[^}]*\})?\s+([0-9.eE+-]+)", re.MULTILINE)
 
+_INDEX = re.compile(rb'"index": ?(\d{1,6})')
+
 
 class EngineError(Exception):
     """No good answer: `status` is the HTTP status (400 or more), 0 where there was none."""
@@ -78,31 +80,29 @@ class EngineClient:
 
     def complete(self, body: Mapping[str, Any], timeout: float) -> None:
         """One completion, its answer thrown away; `timeout` bounds each read."""
-        self._call("POST", "/v1/completions", body, timeout)
+        self._call("POST", "/v1/completions", json.dumps(body).encode(), timeout)
 
-    def stream(self, body: Mapping[str, Any], timeout: float, on_token: Callable[[], bool]) -> int:
-        """A streamed completion; returns its tokens. Ends early when `on_token` says False."""
+    def stream(self, body: bytes, timeout: float, on_token: Callable[[int], bool]) -> None:
+        """A completion whose JSON asks for a stream. `on_token` gets the index of the prompt that
+        each event belongs to; the request is given up when it says False.
+        """
         connection = http.client.HTTPConnection(_HOST, self._port, timeout=timeout)
         try:
-            response = self._send(connection, "POST", "/v1/completions", {**body, "stream": True})
-            tokens = 0
+            response = self._send(connection, "POST", "/v1/completions", body)
             while line := response.readline(_BODY_BYTES):
                 if not line.startswith(b"data:") or line.strip() == b"data: [DONE]":
                     continue
                 if b'"choices"' not in line:
                     raise _streamed_error(line)
-                tokens += 1
-                if not on_token():
+                index = _INDEX.search(line)
+                if not on_token(int(index[1]) if index else 0):
                     break
-            return tokens
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(f"{type(error).__name__}: {error}") from None
         finally:
             connection.close()
 
-    def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float
-    ) -> bytes:
+    def _call(self, method: str, path: str, body: bytes | None, timeout: float) -> bytes:
         connection = http.client.HTTPConnection(_HOST, self._port, timeout=timeout)
         try:
             return self._send(connection, method, path, body).read(_BODY_BYTES)
@@ -116,10 +116,9 @@ class EngineClient:
         connection: http.client.HTTPConnection,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None,
+        body: bytes | None,
     ) -> http.client.HTTPResponse:
-        data = None if body is None else json.dumps(body).encode()
-        connection.request(method, path, data, self._headers)
+        connection.request(method, path, body, self._headers)
         response = connection.getresponse()
         if response.status >= 400:
             text = response.read(2000).decode("utf-8", "replace")

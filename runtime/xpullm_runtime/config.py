@@ -35,7 +35,8 @@ class RuntimeConfig:
     `max_model_len`, `max_num_seqs`, `max_num_batched_tokens`: the engine's arguments (tokens,
     sequences); burn-in builds the worst load that they allow.
     `burn_in_sequences`: 0 turns burn-in off. `burn_in_prompt_tokens`: length of each prompt.
-    `startup_deadline_seconds`: from start to Ready, however much progress is seen.
+    `burn_in_seconds`: after it, an engine that gave tokens counts as proven.
+    `startup_deadline_seconds`: from start to the first healthy answer, whatever progress is seen.
     `no_progress_seconds`: without any progress before Ready, the engine counts as hung.
     `hang_seconds`: without a token for so long after Ready, a completion must be answered; and an
     engine whose API does not answer for so long counts as hung.

@@ -39,7 +39,6 @@ class Engine:
     def __init__(self) -> None:
         self.pid = 0
         self.status: int | None = None  # negative: ended by that signal, as in subprocess
-        self.orphans_reaped = 0
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._popen: subprocess.Popen[bytes] | None = None
 
@@ -89,8 +88,6 @@ class Engine:
                 self.status = os.waitstatus_to_exitcode(status)
                 if self._popen is not None:
                     self._popen.returncode = self.status
-            else:
-                self.orphans_reaped += 1
         return self.status is not None
 
     def signal(self, number: int) -> None:

@@ -80,7 +80,7 @@ class Watchdog:
         if vitals.started_up:
             return None
         took, limit = vitals.now - vitals.began, self._config.startup_deadline_seconds
-        if took >= limit:
+        if took >= limit and not vitals.served:  # burn-in has a time limit of its own
             return Verdict("startup_killed", f"not ready after {limit:g} s, in {vitals.phase}")
         limit = self._config.no_progress_seconds
         if vitals.now - vitals.last_progress >= limit:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpullm_runtime.burnin import OVERLAP_TOKENS, BurnIn, Result, Wave, prompt, waves
+from xpullm_runtime.burnin import OVERLAP_TOKENS, BurnIn, Result, Wave, prompt, shares, waves
 from xpullm_runtime.client import EngineClient
 from xpullm_runtime.config import RuntimeConfig
 
 from .conftest import free_port
 from .tiny_engine import TinyEngine
 
+pytestmark = pytest.mark.timeout(20)  # against hangs, on shared machines
 CONFIG = RuntimeConfig(
     burn_in_sequences=4, max_model_len=128, max_num_batched_tokens=64, burn_in_seconds=10
 )
@@ -63,16 +65,36 @@ def test_no_request_is_longer_than_the_context(
 
 
 def test_prompts_share_no_prefix_and_are_the_same_every_time() -> None:
-    assert len({tuple(prompt(number, 16)) for number in range(256)}) == 256
+    assert len({prompt(number, 16) for number in range(1024)}) == 1024
     assert prompt(3, 40) == prompt(3, 40)
-    assert len(prompt(0, 8184)) == 8184
+    assert len(json.loads(prompt(0, 8184))) == 8184
+
+
+@given(st.integers(1, 3000), st.integers(1, 200))
+def test_sequences_are_shared_among_connections(count: int, most: int) -> None:
+    found = shares(count, most)
+    assert len(found) <= most
+    assert [number for share in found for number in share] == list(range(count))
+    assert {len(share) for share in found[:-1]} <= {len(found[0])}
+
+
+def test_more_sequences_than_connections_still_decode_at_the_same_time(
+    engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xpullm_runtime.burnin.MAX_CONNECTIONS", 3)
+    engine.gather = 8
+    result = burn(engine, CONFIG.with_changes({"burn_in_sequences": 8}))
+    assert (result.outcome, result.sequences) == ("passed", 8)
+    assert sorted(len(body["prompt"]) for body in engine.requests) == [1, 2, 3, 3]
+    assert engine.most_decoding == 8
 
 
 def test_all_sequences_decode_at_the_same_time(engine: TinyEngine) -> None:
+    engine.gather = 4
     result = burn(engine)
     assert (result.outcome, result.sequences, result.prompt_tokens) == ("passed", 4, 120)
     assert engine.most_decoding == 4
-    assert [len(body["prompt"]) for body in engine.requests] == [120] * 5
+    assert [len(body["prompt"][0]) for body in engine.requests] == [120] * 5
     body = engine.requests[-1]
     assert {key: body[key] for key in ("model", "ignore_eos", "top_p", "temperature")} == {
         "model": "tiny", "ignore_eos": True, "top_p": 0.9, "temperature": 1.0,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xpullm_runtime.output import DECISIVE_LINES, LINE_BYTES, TAIL_BYTES, Lines, Pump, Tail
+
+pytestmark = pytest.mark.timeout(20)  # against hangs, on shared machines
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=6))

@@ -14,6 +14,7 @@ from xpullm_runtime.state import State
 from .conftest import eventually
 from .tiny_engine import TinyEngine
 
+pytestmark = pytest.mark.timeout(20)  # against hangs, on shared machines
 CONFIG = RuntimeConfig(hang_seconds=0.2)
 
 

@@ -13,6 +13,8 @@ from xpullm_runtime import terminationlog
 from xpullm_runtime.report import Report, decode, encode
 from xpullm_runtime.terminationlog import TerminationLog
 
+pytestmark = pytest.mark.timeout(20)  # against hangs, on shared machines
+
 
 def test_a_shorter_report_replaces_a_longer_one_entirely(tmp_path: Path) -> None:
     log = TerminationLog(str(tmp_path / "message"))

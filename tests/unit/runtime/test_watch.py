@@ -21,6 +21,7 @@ SERVING = replace(STARTING, phase="runtime", served=True, started_up=True, healt
     [
         STARTING,
         replace(STARTING, now=900, last_progress=850),
+        replace(STARTING, now=1500, last_progress=1450, served=True, health=200),  # burn-in
         SERVING,
         replace(SERVING, now=10_000),  # idle for hours is no hang
         replace(SERVING, health=0, unhealthy_since=45),

@@ -33,6 +33,7 @@ class TinyEngine(ThreadingHTTPServer):
         self.most_decoding = 0
         self.healths = 0
         self.flowing = False
+        self.gather = 0  # no stream of the second wave goes on before so many have begun
 
     def start(self) -> TinyEngine:
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -87,28 +88,32 @@ class Handler(BaseHTTPRequestHandler):
             error = {"message": "Token id 252 is out of vocabulary", "code": 400}
             self._answer(200, b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
         elif body.get("stream"):
-            self._stream(body["max_tokens"])
+            self._stream(body["max_tokens"], len(body["prompt"]))
         else:
             self._answer(200, b'{"choices": [{"text": "x"}]}')
 
-    def _stream(self, tokens: int) -> None:
+    def _stream(self, tokens: int, prompts: int) -> None:
         server = self.server
         self.send_response(200)
         self.end_headers()
         with server.lock:
-            server.decoding += 1
+            server.decoding += prompts
             server.most_decoding = max(server.most_decoding, server.decoding)
         try:
             for _ in range(tokens):
-                self.wfile.write(b'data: {"choices": [{"text": "x"}]}\n\n')
+                for index in range(prompts):
+                    event = {"choices": [{"index": index, "text": "x"}]}
+                    self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
                 self.wfile.flush()
+                while len(server.requests) > 1 and server.most_decoding < server.gather:
+                    time.sleep(0.002)
                 time.sleep(0.002)
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
             pass
         finally:
             with server.lock:
-                server.decoding -= 1
+                server.decoding -= prompts
 
     def _answer(self, status: int, data: bytes) -> None:
         self.send_response(status)
