@@ -80,7 +80,9 @@ def conditions(
 
 def shorten(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """At most `limit` characters, printable: a message may quote what an engine printed."""
-    text = "".join(c if c.isprintable() else " " for c in message)
+    text = message
+    if not message.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in message)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

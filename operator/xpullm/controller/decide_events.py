@@ -47,9 +47,11 @@ def events_of(
         events.append(_event("Warning", EventReason.ENGINE_FAILED, "Diagnose", message, mark))
     last = after.history[-1] if after.history else None
     if reply.step is not None and last is not None:
+        text = reply.step.text
+        if last.lever not in text or "→" not in text:
+            text = f"{last.lever} {last.before} → {last.after}: {text}"
         message = (
-            f"{last.cause} in phase {last.phase}: {last.lever} {last.before} → {last.after}"
-            f" (attempt {last.attempt} of {max_attempts}). {reply.step.text}"
+            f"{last.cause} in phase {last.phase}, attempt {last.attempt} of {max_attempts}: {text}"
         )
         mark = f"{after.plan.hash}/{last.attempt}"
         events.append(_event("Warning", EventReason.ARGUMENT_CHANGED, "Heal", message, mark))

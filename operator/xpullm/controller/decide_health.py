@@ -123,16 +123,10 @@ def no_plan(problem: Refusal | Infeasible, deployment: Object | None, replicas: 
         told = f"{problem.field}{value}: {problem.message}"
         reason = reason_of(problem.reason, Reason.INVALID_SPEC)
     else:
-        told, reason = infeasible_text(problem), reason_of(problem.reason, Reason.INFEASIBLE)
+        told, reason = problem.message, reason_of(problem.reason, Reason.INFEASIBLE)
     said = Said("False", reason, told)
     progress = "Reconciling" if reason is Reason.NO_MATCHING_NODE else "Stalled"
     return Health(said, said, _available(serving, replicas), progress)
-
-
-def infeasible_text(problem: Infeasible) -> str:
-    """What is missing, and the nearest plans that would fit."""
-    ways = "; ".join(item.text for item in problem.alternatives)
-    return f"{problem.message}. What fits: {ways}" if ways else problem.message
 
 
 def told_before(live: Object, health: Health) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from xpullm import catalog
 from xpullm.api import LLMDeployment, Reason, quantity_bytes
@@ -60,6 +61,7 @@ def stored(snapshot: Snapshot) -> Standing | None:
     return Standing(plan, decode_history(truth.history), truth, fresh=False)
 
 
+@lru_cache(maxsize=4096)  # one per deployment: a plan is read at every pass, and never changes
 def _unpacked(packed: str) -> Plan | None:
     """None for what another version or a person left there: then it is planned anew."""
     data = codec.unpack(packed)
@@ -120,9 +122,7 @@ def with_users_memory(llmd: LLMDeployment, plan: Plan, request: PlanRequest) -> 
 def with_same_memory(llmd: LLMDeployment, before: Plan, plan: Plan, lever: str) -> Plan:
     """The next plan of a step, with host memory as it was where the user set it: another argument
     than memory itself must not move it."""
-    resources = llmd.spec.pod.resources
-    set_by_user = _memory(resources and resources.limits), _memory(resources and resources.requests)
-    if set_by_user == (None, None) or lever in ("memory-limit", "shm-size"):
+    if _users_memory(llmd) == (None, None) or lever in ("memory-limit", "shm-size"):
         return plan
     host = before.host
     kept = replace(plan.host, request_bytes=host.request_bytes, limit_bytes=host.limit_bytes)
@@ -130,6 +130,14 @@ def with_same_memory(llmd: LLMDeployment, before: Plan, plan: Plan, lever: str) 
     if kept == plan.host or isinstance(request, Refusal):
         return plan
     return with_arguments(plan, request, plan.arguments, host=kept)
+
+
+def _users_memory(llmd: LLMDeployment) -> tuple[int | None, int | None]:
+    """The limit and the request that the spec sets, bytes."""
+    resources = llmd.spec.pod.resources
+    if resources is None:
+        return None, None
+    return _memory(resources.limits), _memory(resources.requests)
 
 
 def _memory(sizes: Mapping[str, int | str] | None) -> int | None:

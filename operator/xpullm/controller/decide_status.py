@@ -94,10 +94,7 @@ def measured_status(report: Report | None, plan: Plan, before: Any) -> dict[str,
 
 def healing_status(
     history: Sequence[PastStep], cause: str, phase: str, proposal: Mapping[str, str] | None
-) -> dict[str, Any] | None:
-    """Absent while nothing ever failed."""
-    if not history and not cause:
-        return None
+) -> dict[str, Any]:
     last = history[-1] if history else None
     status: dict[str, Any] = {
         "attempt": len(history),
@@ -150,7 +147,7 @@ def status(
         "modelRevision": before.get("modelRevision"),
         "plan": plan_status(plan) if plan is not None else None,
         "measured": measured_status(report, plan, before.get("measured")) if plan else None,
-        "healing": healing_status(history, cause, phase, proposal),
+        "healing": healing_status(history, cause, phase, proposal) if plan else None,
         "conditions": conditions(entries(before, "conditions"), health.wanted(), generation, now),
     }
     return {key: value for key, value in result.items() if value is not None}

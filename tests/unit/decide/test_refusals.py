@@ -42,7 +42,7 @@ HUGE = {"model": {"id": "Qwen/Qwen2-72B-Instruct"}, "quantization": "fp16"}
         ({"gpu": {"type": "arc-a770-16g", "count": -1}}, "InvalidSpec", ("spec.gpu.count", "-1")),
         ({"model": {}}, "InvalidSpec", ("spec.model.id", "required")),
         ({"replicas": "many"}, "InvalidSpec", ("spec.replicas", "many")),
-        (HUGE, "Infeasible", ("weights", "GiB", "What fits")),
+        (HUGE, "Infeasible", ("weights", "GiB", "what fits")),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
