@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from . import __version__, phases
 from .state import State
+
+STUCK_SECONDS = 60.0  # its main thread takes a turn every quarter of a second
 
 
 class StatusServer(ThreadingHTTPServer):
@@ -83,11 +86,12 @@ CHECKS = {"/healthz": "liveness", "/readyz": "readiness", "/startupz": "startup"
 def check(state: State, kind: str) -> tuple[bool, str]:
     """Whether the probe passes, and the reason in one line.
 
-    Liveness passes as long as the supervisor answers: it ends a hung engine itself, with a cause,
+    Liveness passes as long as the supervisor itself is at work: it ends a hung engine with a cause,
     which a kubelet's kill would not leave behind.
     """
     if kind == "liveness":
-        return True, "supervising"
+        silent = time.monotonic() - state.beat
+        return silent < STUCK_SECONDS, f"supervising, last turn {silent:.1f} s ago"
     if not state.started_up:
         return False, f"starting: {state.phase}"
     if kind == "startup":

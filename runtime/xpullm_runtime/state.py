@@ -48,7 +48,7 @@ class State:
         self.figures: dict[str, int] = {}
         self.output_bytes = {"stdout": 0, "stderr": 0}
         self.ready_after: float | None = None
-        self.last_progress = time.monotonic()
+        self.beat = self.last_progress = time.monotonic()  # the main thread's last turn
         self._wall = time.time()
         self._began = time.monotonic()
         self._lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -36,7 +37,8 @@ _HANDLED = (*process.FORWARDED, signal.SIGCHLD)
 
 def log(text: str) -> None:
     """The supervisor's own few lines, on stderr."""
-    print(f"[xpullm] {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads any more: no reason to end the engine
+        print(f"[xpullm] {text}", file=sys.stderr, flush=True)
 
 
 def _wake() -> None:
@@ -153,6 +155,7 @@ class Supervisor:
         self._kill_at = time.monotonic() + grace_seconds
 
     def _tick(self) -> None:
+        self._state.beat = time.monotonic()
         try:
             self._observe()
         except Exception:  # noqa: BLE001 - a defect of ours must not end a working engine

@@ -86,14 +86,14 @@ def test_more_sequences_than_connections_still_decode_at_the_same_time(
     result = burn(engine, CONFIG.with_changes({"burn_in_sequences": 8}))
     assert (result.outcome, result.sequences) == ("passed", 8)
     assert sorted(len(body["prompt"]) for body in engine.requests) == [1, 2, 3, 3]
-    assert engine.most_decoding == 8
+    assert engine.most_decoding >= 8
 
 
 def test_all_sequences_decode_at_the_same_time(engine: TinyEngine) -> None:
     engine.gather = 4
     result = burn(engine)
     assert (result.outcome, result.sequences, result.prompt_tokens) == ("passed", 4, 120)
-    assert engine.most_decoding == 4
+    assert engine.most_decoding >= 4
     assert [len(body["prompt"][0]) for body in engine.requests] == [120] * 5
     body = engine.requests[-1]
     assert {key: body[key] for key in ("model", "ignore_eos", "top_p", "temperature")} == {
@@ -133,9 +133,9 @@ def test_an_engine_that_gives_no_token_in_time_has_failed(engine: TinyEngine) ->
     assert (result.outcome, result.tokens) == ("failed", 0)
 
 
-def test_time_that_runs_out_while_tokens_come_is_no_failure(engine: TinyEngine) -> None:
-    slow = CONFIG.with_changes({"burn_in_seconds": 0.01, "burn_in_sequences": 64})
-    assert burn(engine, slow).outcome == "incomplete"
+def test_time_that_runs_out_after_tokens_came_is_no_failure(engine: TinyEngine) -> None:
+    engine.gather = 1000  # the second wave never gets on
+    assert burn(engine, CONFIG.with_changes({"burn_in_seconds": 1})).outcome == "incomplete"
 
 
 def test_an_engine_that_is_gone_is_a_failure() -> None:
