@@ -38,7 +38,7 @@ def load(paths: Iterable[str], kind: str = "LLMDeployment") -> list[Manifest]:
     Raises:
         InputError: a file can't be read or is not YAML, or none of `kind` is there.
     """
-    found = [m for path in paths for m in _documents(path) if m.document.get("kind") == kind]
+    found = [m for path in paths for m in documents(path) if m.document.get("kind") == kind]
     if not found:
         raise InputError(f"no {kind} in {', '.join(paths)}")
     return found
@@ -59,15 +59,20 @@ def read_text(path: str) -> str:
     return data.decode(errors="replace")
 
 
-def _documents(path: str) -> Iterator[Manifest]:
+def documents(path: str) -> Iterator[Manifest]:
+    """All documents of a file, of any kind.
+
+    Raises:
+        InputError: it can't be read, is not YAML, or holds something else than mappings.
+    """
     try:
-        documents = list(yaml.load_all(read_text(path), Loader=LOADER))
+        loaded = list(yaml.load_all(read_text(path), Loader=LOADER))
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {_one_line(error)}") from error
     except RecursionError as error:
         raise InputError(f"{path}: nested too deeply") from error
-    for number, document in enumerate(documents, 1):
-        where = path if len(documents) == 1 else f"{path}, document {number}"
+    for number, document in enumerate(loaded, 1):
+        where = path if len(loaded) == 1 else f"{path}, document {number}"
         if isinstance(document, dict):
             yield Manifest(where, document)
         elif document is not None:

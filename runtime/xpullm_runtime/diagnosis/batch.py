@@ -32,9 +32,29 @@ def diagnose_row(row: Any) -> dict[str, Any]:
         "cause": found.cause,
         "phase": found.phase,
         "helps": found.helps,
-        "first_move": first_move(found, raw.get("engine")),
+        "first_move": first_move(found, raw.get("engine") or generation(log)),
         "evidence": list(found.evidence),
     }
+
+
+# What only the engines print whose activations are outside the memory budget: vLLM's V0 line and
+# the fork of it in ipex-llm (vLLM worker/xpu_worker.py, engine/async_llm_engine.py; IPEX's texts).
+_V0 = (
+    "ipex_llm",
+    "ipex-llm",
+    "/vllm/worker/",
+    "# GPU blocks:",
+    "MQLLMEngine",
+    "already allocated;",
+)
+_TAIL_CHARS = 200_000
+
+
+def generation(log: Any) -> str:
+    """ "v0" where the log shows an engine of that line, else ""."""
+    if not isinstance(log, str):
+        return ""
+    return "v0" if any(mark in log[-_TAIL_CHARS:] for mark in _V0) else ""
 
 
 def first_move(found: Diagnosis, engine: Any = None) -> str:
