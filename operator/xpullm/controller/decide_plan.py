@@ -99,11 +99,7 @@ def standing(
 
 def with_users_memory(llmd: LLMDeployment, plan: Plan, request: PlanRequest) -> Plan:
     """The plan with the host memory that the user set, which wins over what was computed."""
-    resources = llmd.spec.pod.resources
-    limit, asked = (
-        _memory(resources and resources.limits),
-        _memory(resources and resources.requests),
-    )
+    limit, asked = _users_memory(llmd)
     if limit is None and asked is None:
         return plan
     host = plan.host
