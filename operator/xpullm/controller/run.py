@@ -20,7 +20,7 @@ from xpullm.controller.errors import NotFoundError
 from xpullm.controller.fleet import FleetView
 from xpullm.controller.health import Health
 from xpullm.controller.kinds import CLAIM_TEMPLATE, DEVICE_CLASS, LLMDEPLOYMENT
-from xpullm.controller.lease import LeadershipLostError, Lease
+from xpullm.controller.lease import Lease
 from xpullm.controller.metrics import Metrics
 from xpullm.controller.reconciler import Decide, Reconciler
 from xpullm.controller.resync import Resync, UnservableError, not_served
@@ -101,37 +101,41 @@ class Operator:
             await self.api.close()
 
     async def _lead(self, lease: Lease | None) -> None:
-        background = [asyncio.create_task(lease.hold(), name="lease")] if lease else []
-        if not await self._unless_stopped(self._prime(), *background):
-            return
-        workers = [
-            asyncio.create_task(self._reconciler.work(), name=f"worker {i}")
-            for i in range(self._settings.workers)
-        ]
-        background.append(asyncio.create_task(self.resync.run(), name="resync"))
-        watching_ends = asyncio.Event()
-        watching = asyncio.create_task(self._watch(watching_ends), name="watches")
+        holding = [asyncio.create_task(lease.hold(), name="lease")] if lease else []
+        workers: list[asyncio.Task[None]] = []
+        try:
+            if not await self._unless_stopped(self._prime(), *holding):
+                return
+            workers += [
+                asyncio.create_task(self._reconciler.work(), name=f"worker {i}")
+                for i in range(self._settings.workers)
+            ]
+            await self._work(workers, holding)
+        finally:
+            await _end(*workers, *holding)  # nobody renews what is about to be released
+            self.metrics.leader.set(0)
+
+    async def _work(
+        self, workers: list[asyncio.Task[None]], holding: list[asyncio.Task[None]]
+    ) -> None:
+        """Until a stop, or until a task ends that never should."""
+        ends = asyncio.Event()
+        resyncing = asyncio.create_task(self.resync.run(), name="resync")
+        watching = asyncio.create_task(self._watch(ends), name="watches")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
-        ended, _ = await asyncio.wait(
-            {stopped, watching, *workers, *background}, return_when=asyncio.FIRST_COMPLETED
-        )
-        failure = next((t for t in ended if t is not stopped), None)
-        lost = failure is not None and isinstance(failure.exception(), LeadershipLostError)
+        everything: set[asyncio.Task[Any]] = {stopped, watching, resyncing, *workers, *holding}
+        ended, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in ended if task is not stopped]
         self.queue.shut_down()
-        if not lost:
+        if not failed:
             await asyncio.wait(workers, timeout=_DRAIN_SECONDS)
-        for task in (*workers, *background):
-            task.cancel()
-        await asyncio.gather(*workers, *background, return_exceptions=True)
-        if lease is not None and not lost:
-            await lease.release()
-        self.metrics.leader.set(0)
+        await _end(stopped, resyncing, *workers)
         await self.servers.stop()  # open connections are tasks that kopf would wait for
-        watching_ends.set()
+        ends.set()
         await asyncio.gather(watching, return_exceptions=True)
-        if failure is not None:
-            failure.result()
-            raise RuntimeError(f"the task {failure.get_name()!r} ended by itself")
+        for task in failed:
+            task.result()
+            raise RuntimeError(f"the task {task.get_name()!r} ended by itself")
 
     async def _prime(self) -> None:
         self.health.resync = self.resync
@@ -223,6 +227,12 @@ class Operator:
 
     def _where(self) -> str:
         return ", ".join(self._settings.namespaces) or "all namespaces"
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run(settings: Settings, decide: Decide) -> None:

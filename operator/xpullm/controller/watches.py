@@ -14,6 +14,7 @@ from xpullm.controller.kinds import Kind
 from xpullm.controller.metrics import Metrics
 from xpullm.controller.resync import Resync
 from xpullm.controller.routes import concerned
+from xpullm.controller.stateless import NoDiffBase, NoProgress
 from xpullm.controller.store import Store
 from xpullm.controller.types import Key, Object
 
@@ -79,6 +80,8 @@ def settings(kinds: Iterable[Kind]) -> kopf.OperatorSettings:
     chosen.networking.request_timeout = 30
     chosen.networking.connect_timeout = 10
     chosen.queueing.exit_timeout = 1
+    chosen.persistence.diffbase_storage = NoDiffBase()
+    chosen.persistence.progress_storage = NoProgress()
     chosen.process.ultimate_exiting_timeout = 20  # below a pod's terminationGracePeriodSeconds
     for kind in kinds:
         if kind.selector:

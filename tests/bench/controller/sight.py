@@ -42,23 +42,32 @@ class Sight:
         await asyncio.sleep(1)
 
     async def close(self) -> None:
+        broken = [task.exception() for task in self._tasks if task.done()]
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if broken:
+            raise RuntimeError("a watch of the bench broke, its figures are worthless") from broken[
+                0
+            ]
 
     async def _watch(self, kind: Kind, look: Callable[[Any], None]) -> None:
-        method, url, headers, _, _ = await self._client.param_serialize(
-            "GET",
-            kind.path(self._namespace),
-            query_params=[("watch", "true"), ("resourceVersion", "0")],
-            header_params={"Accept": "application/json"},
-            auth_settings=["BearerToken"],
-        )
-        answer = await self._client.call_api(
-            method, url, headers, _request_timeout=aiohttp.ClientTimeout(total=None)
-        )
-        async for line in answer.response.content:
-            look(json.loads(line)["object"])
+        """Watch for ever; a stream that ends, or a kind that is not served yet, is asked again."""
+        while True:
+            method, url, headers, _, _ = await self._client.param_serialize(
+                "GET",
+                kind.path(self._namespace),
+                query_params=[("watch", "true"), ("resourceVersion", "0")],
+                header_params={"Accept": "application/json"},
+                auth_settings=["BearerToken"],
+            )
+            answer = await self._client.call_api(
+                method, url, headers, _request_timeout=aiohttp.ClientTimeout(total=None)
+            )
+            if answer.status == 200:
+                async for line in answer.response.content:
+                    look(json.loads(line)["object"])
+            await asyncio.sleep(0.2)
 
     def _pod(self, pod: Any) -> None:
         statuses = pod.get("status", {}).get("containerStatuses", ())
@@ -70,5 +79,5 @@ class Sight:
             self.told.setdefault(llmd["metadata"]["name"], time.monotonic())
 
     def _deployment(self, deployment: Any) -> None:
-        if deployment["metadata"]["annotations"].get("xpullm.io/attempt", "0") != "0":
+        if deployment["metadata"].get("annotations", {}).get("xpullm.io/attempt", "0") != "0":
             self.stepped.setdefault(deployment["metadata"]["name"], time.monotonic())
