@@ -118,7 +118,14 @@ def _taken(situation: Situation, proposal: Proposal) -> Step | Stop:
             f"{taken} of {most} attempts are used; next would have been {proposal.text}. "
             f"The way so far: {way(situation.history)}. Change the spec to start anew.",
         )
-    return Step(proposal.lever, proposal.before, proposal.after, proposal.text, proposal.plan)
+    return Step(
+        proposal.lever,
+        proposal.before,
+        proposal.after,
+        proposal.text,
+        proposal.plan,
+        proposal.relief_bytes,
+    )
 
 
 def _take_back(situation: Situation) -> Step | Stop | None:

@@ -28,7 +28,7 @@ def heal(
     plain restarts are counted by it, so they need no memory of their own. `node`: where it failed.
     """
     if policy.mode == "Off":
-        return Stop("ObserveOnly", "healing.mode is Off: nothing is changed")
+        return Stop("HealingOff", "healing.mode is Off: nothing is changed")
     answer = propose(plan, diagnosis, history, policy, request, failures=failures, node=node)
     if policy.mode == "Observe" and isinstance(answer, Step):
         return Stop("ObserveOnly", f"healing.mode is Observe; proposed: {answer.text}")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from xpullm.healing.judge import held_bytes
 from xpullm.healing.types import PastStep, Step
 from xpullm_runtime.diagnosis.types import Diagnosis
 
@@ -19,7 +20,7 @@ STATUS_LIMIT = 20
 EVIDENCE_CHARS = 300
 VALUE_CHARS = 256
 
-_NUMBERS = frozenset({"attempt", "tried_bytes"})
+_NUMBERS = frozenset({"attempt", "tried_bytes", "held_bytes", "relief_bytes"})
 _DEFAULTS = PastStep(attempt=0, time="", cause="", phase="", lever="", before="", after="")
 
 
@@ -47,6 +48,8 @@ def past_step(
         tried_bytes=max(0, diagnosis.figures.get("tried_bytes", 0)),
         plan_hash=plan_hash,
         node=node,
+        held_bytes=max(0, held_bytes(diagnosis.figures)),
+        relief_bytes=max(0, step.relief_bytes),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -62,13 +62,30 @@ def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis) -> str
     tried = max(0, now.figures.get("tried_bytes", 0))
     if tried and last.tried_bytes:
         larger = max(tried, last.tried_bytes)
-        return "NoEffect" if abs(tried - last.tried_bytes) < SAME_SIZE * larger else "Helped"
+        same = abs(tried - last.tried_bytes) < SAME_SIZE * larger
+        return "NoEffect" if same and not _refilled(last, now) else "Helped"
     if last.lever in _SIZELESS:
         return "Helped"  # a count of tries limits these, not what the log prints
     repeated = any(
         step.effect == "Unclear" and axis(step.lever) == axis(last.lever) for step in before[-1:]
     )
     return "NoEffect" if repeated or not _memory(last.cause) else "Unclear"
+
+
+def _refilled(last: PastStep, now: Diagnosis) -> bool:
+    """True where the card filled up again: the same allocation failed, but at a later moment.
+
+    Had it failed at the same moment, the engine would hold less by what the step gave back.
+    """
+    held = held_bytes(now.figures)
+    if not (held and last.held_bytes and last.relief_bytes):
+        return False
+    return held > last.held_bytes - last.relief_bytes // 2
+
+
+def held_bytes(figures: Mapping[str, int]) -> int:
+    """What the engine's allocator held when an allocation failed; 0 where it is not printed."""
+    return figures.get("reserved_bytes") or figures.get("allocated_bytes") or 0
 
 
 _SIZELESS = frozenset({"memory-limit", "shm-size", "startup-deadline", "node", "max-model-len"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xpullm.healing.situation import Situation
+from xpullm.healing.situation import Pool, Situation
 
 
 def needed_kv_bytes(situation: Situation, tokens: int) -> int:
@@ -22,3 +22,19 @@ def needed_kv_bytes(situation: Situation, tokens: int) -> int:
     if fits := situation.figure("max_model_len_fits"):
         return max(0, wanted - fits * per_token)
     return wanted
+
+
+def pool_error_bytes(situation: Situation) -> int:
+    """How much larger the engine's pool was than planned, as it printed it; 0 where it is pinned.
+
+    A pool that the engine sizes itself takes the error of weights and activations.
+    """
+    if situation.pool is Pool.PINNED:
+        return 0
+    ledger = situation.plan.ledger
+    printed = situation.diagnosis.figures.get("kv_available_bytes")
+    if printed is None and (blocks := situation.figure("gpu_blocks")):
+        printed = blocks * ledger.block_size * ledger.kv_bytes_per_token
+    if printed is None and (tokens := situation.figure("kv_cache_tokens")):
+        printed = tokens * ledger.kv_bytes_per_token
+    return 0 if printed is None else printed - ledger.kv_cache_bytes

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xpullm.healing.judge import BUDGET, axis, episode
-from xpullm.healing.situation import BLIND_SHARE, MARGIN_BYTES, Situation, torch_peak_bytes
+from xpullm.healing.judge import BUDGET, SAME_SIZE, axis, episode
+from xpullm.healing.situation import (
+    BLIND_SHARE,
+    MARGIN_BYTES,
+    Pool,
+    Situation,
+    torch_peak_bytes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +47,34 @@ def shortfall(situation: Situation) -> Shortfall:
         return Shortfall(lacking + MARGIN_BYTES, at_least, basis)
     ceiling = held + (believable or 0)
     peak = torch_peak_bytes(situation.plan.ledger, situation.diagnosis.phase)
+    peak += max(0, weights_error_bytes(situation)) + torn_bytes(situation)
+    if held + tried > peak:  # more than ever planned, and the same pass has further allocations
+        lacking += max(0, situation.plan.ledger.activation_bytes - tried)
     return Shortfall(
-        max(peak - ceiling, lacking) + MARGIN_BYTES,
+        (max(peak - ceiling, lacking) + MARGIN_BYTES) * 2 ** refilled(situation, tried),
         at_least,
         f"{_mib(tried)} could not be allocated beyond {_mib(ceiling)}",
     )
+
+
+def torn_bytes(situation: Situation) -> int:
+    """Reserved memory that could not serve the failed allocation: fragmentation, under load."""
+    reserved, allocated = situation.figure("reserved_bytes"), situation.figure("allocated_bytes")
+    if situation.diagnosis.phase != "runtime" or not reserved or not allocated:
+        return 0
+    return max(0, reserved - allocated)
+
+
+def refilled(situation: Situation, tried: int) -> int:
+    """How often in a row a cut helped, and then the same allocation failed again later: something
+    grows with time (a leak, fragmentation), so each further cut is twice as large."""
+    count = 0
+    for step in reversed(episode(situation.history, situation.diagnosis)):
+        same = abs(step.tried_bytes - tried) < SAME_SIZE * max(tried, step.tried_bytes)
+        if axis(step.lever) != BUDGET or not same:
+            break
+        count += 1
+    return count
 
 
 def _blind(situation: Situation) -> Shortfall:
@@ -78,7 +107,18 @@ def activation_scale(situation: Situation) -> float:
     if printed := situation.figure("activation_bytes"):
         return max(1.0, printed / planned)
     tried, held = situation.figure("tried_bytes"), situation.figure("allocated_bytes")
-    if tried is None or held is None or situation.diagnosis.phase != "profile":
+    if tried is None:
         return 1.0
-    weights = situation.figure("weights_bytes") or ledger.weights_bytes
-    return max(1.0, (held + tried - weights) / planned)
+    least = tried  # one allocation of the batch that is larger than all that was planned
+    if held is not None and situation.diagnosis.phase == "profile":
+        least = held + tried - (situation.figure("weights_bytes") or ledger.weights_bytes)
+    return max(1.0, least / planned)
+
+
+def weights_error_bytes(situation: Situation) -> int:
+    """How much heavier the weights are than planned, as printed; a pool that the engine sizes
+    takes that error, so it counts only where the pool is pinned."""
+    if situation.pool is not Pool.PINNED:
+        return 0
+    printed = situation.figure("weights_bytes")
+    return printed - situation.plan.ledger.weights_bytes if printed else 0

@@ -34,7 +34,8 @@ class PastStep:
     """One entry of the history (oldest first). `failure_id` is pod UID, container restart count and
     finish time; `lever` the flag or resource that was changed; `effect` what came of it: "" (not
     judged yet), "Helped", "NoEffect", "Worse", or "Unclear" (the same failure again, but without
-    figures that could tell whether it moved). Growth steps have cause "growth"."""
+    figures that could tell whether it moved). Growth steps have cause "growth". `held_bytes`: what
+    the engine's allocator held when it failed; `relief_bytes`: what the step was to give back."""
 
     attempt: int
     time: str
@@ -49,6 +50,8 @@ class PastStep:
     effect: str = ""
     plan_hash: str = ""
     node: str = ""
+    held_bytes: int = 0
+    relief_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Step:
     """Change one lever; `plan` is the complete next plan, dependent arguments already followed.
 
     `lever` is a vLLM flag without dashes, or memory-limit, shm-size, startup-deadline, node,
-    gpu-count, environment:<NAME>. `text` says it in one sentence for people.
+    gpu-count, environment:<NAME>. `text` says it in one sentence for people. `relief_bytes` is what
+    it is to give back of device memory, 0 where that is not its way to help.
     """
 
     lever: str
@@ -79,6 +83,7 @@ class Step:
     after: str
     text: str
     plan: Plan
+    relief_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """A person must act. `reason` is a condition reason (NotHealable, AttemptsExhausted,
-    LadderExhausted, ObserveOnly, UserArgumentInTheWay, CauseUnknown)."""
+    LadderExhausted, ObserveOnly, HealingOff, UserArgumentInTheWay, CauseUnknown)."""
 
     reason: str
     text: str

@@ -56,6 +56,7 @@ BYTES = {
     "fp8_e5m2": 1.0,
     "fp16": 2.0,
 }
+ONLINE = {"sym_int4", "fp8", "fp8_e5m2"}
 QUANTIZED_HEAD = {"sym_int4", "fp8_e5m2"}
 
 
@@ -103,7 +104,7 @@ def draw(seed: int) -> Case:
     )
     hidden = _hidden(rng)
     for name in hidden:
-        truth = _hide(rng, name, truth, setup, geometry)
+        truth = _hide(rng, name, truth, quantization, geometry)
     return Case(
         seed,
         setup,
@@ -136,7 +137,9 @@ def _figures(rng: random.Random, setup: Setup) -> str:
     return rng.choices(["free", "all-free", "none"], [0.55, 0.33, 0.12])[0]
 
 
-def _hide(rng: random.Random, name: str, truth: Truth, setup: Setup, geometry: Geometry) -> Truth:
+def _hide(
+    rng: random.Random, name: str, truth: Truth, quantization: str, geometry: Geometry
+) -> Truth:
     if name == "foreign":
         return replace(truth, foreign=int(truth.total * rng.uniform(0.03, 0.3)))
     if name == "surprise":
@@ -153,7 +156,10 @@ def _hide(rng: random.Random, name: str, truth: Truth, setup: Setup, geometry: G
         wide = rng.uniform(4.5, 12) * GIB / 2048**2
         return replace(truth, largest=4 * GIB, wide=wide, relaxed_works=rng.random() < 0.5)
     if name == "host":
-        peak = geometry.weights * rng.uniform(1.0, 3.0) + rng.uniform(4, 24) * GIB
+        staged = geometry.weights  # online quantization loads the 16-bit checkpoint first
+        if quantization in ONLINE:
+            staged = int(staged * 2 / BYTES[quantization])
+        peak = staged * rng.uniform(1.0, 1.9) + rng.uniform(4, 10) * GIB
         return replace(truth, host_peak=int(peak))
     if name == "endless-leak":
         return replace(truth, leak=int(rng.uniform(20, 80) * MIB), leak_end=1_000_000)

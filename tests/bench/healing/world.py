@@ -143,7 +143,7 @@ class World:
 
     def need(self, length: int) -> int:
         block = self.truth.block
-        return (-(-length // block) + 1) * block * self.geometry.token_bytes
+        return -(-length // block) * block * self.geometry.token_bytes
 
     # --- the course of a start and a load --------------------------------------------------------
 
@@ -161,7 +161,7 @@ class World:
         if flags.blocks is None and flags.kv_bytes is None and pool <= 0:
             return Result("no_kv", "kv_alloc", pool=pool, available=pool)
         if self.need(flags.length) > pool:
-            fits = max(0, pool // (t.block * self.geometry.token_bytes) - 1) * t.block
+            fits = max(0, pool // (t.block * self.geometry.token_bytes)) * t.block
             return Result(
                 "too_long",
                 "kv_alloc",

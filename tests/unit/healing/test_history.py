@@ -51,6 +51,15 @@ def test_the_next_failure_judges_the_last_step(step, now, effect):
     assert judge((step,), now)[-1].effect == effect
 
 
+def test_the_same_allocation_at_a_later_moment_is_an_effect():
+    """The card filled up again although the pool gave 300 back: something grew meanwhile."""
+    step = past("kv-cache-memory-bytes", 9, 8, tried_bytes=50, held_bytes=900, relief_bytes=300)
+    later = failure(OOM, tried_bytes=50, reserved_bytes=890)
+    at_once = failure(OOM, tried_bytes=50, reserved_bytes=600)
+    assert judge((step,), later)[-1].effect == "Helped"
+    assert judge((step,), at_once)[-1].effect == "NoEffect"
+
+
 def test_two_unclear_tries_of_one_lever_are_no_effect():
     first = past("kv-cache-memory-bytes", 9, 8, effect="Unclear")
     second = past("kv-cache-memory-bytes", 8, 6)

@@ -9,13 +9,16 @@ from xpullm.healing.judge import SHORTAGE
 from xpullm.healing.ladder import Move
 from xpullm.healing.levers.common import Answer, follow, relief, sentence, user_rejection
 from xpullm.healing.need import needed_kv_bytes
-from xpullm.healing.shortfall import activation_scale, shortfall
+from xpullm.healing.shortfall import Shortfall, activation_scale, shortfall
 from xpullm.healing.situation import TOKENS_FLOOR, Proposal, Rejection, Situation, Why
 from xpullm.planner.types import Arguments, Plan
 
 # vLLM's own estimate varied 33664 to 34944 between runs (vllm-xpu-kernels CI), so never all of it.
 LENGTH_SHARE = 0.95
 LENGTH_SHARE_AGAIN = 0.90
+# compute-runtime, ALLOCATIONS_GREATER_THAN_4GB.md
+SINGLE_ALLOCATION_BYTES = 4 << 30
+SINGLE = "device_oom_single_alloc"
 
 
 def batched_tokens(situation: Situation, move: Move) -> Answer:
@@ -110,14 +113,8 @@ def _halved(
         return Rejection(lever, Why.NOT_APPLICABLE, "no context length was asked for")
     if not candidates:
         return Rejection(lever, Why.FLOOR, f"{lever} {now} is at its floor")
-    shortage = situation.diagnosis.cause in SHORTAGE
-    if shortage:
-        wanted = needed_kv_bytes(situation, situation.wish.context or situation.wish.min_context)
-        least, basis = 0, "activations give memory to the KV cache"
-    else:
-        missing = shortfall(situation)
-        wanted, least, basis = missing.bytes, missing.at_least_bytes, missing.basis
-    scale = activation_scale(situation)
+    goal = _goal(situation)
+    scale = activation_scale(situation) if lever == "max-num-batched-tokens" else 1.0
     best: tuple[int, Plan] | None = None
     refused: Rejection | None = None
     for arguments in candidates:
@@ -125,15 +122,15 @@ def _halved(
         if isinstance(plan, Rejection):
             refused = plan
             continue
-        gained = int(relief(situation, plan) * scale)
+        gained = _gained(situation, plan, scale)
         if best is None or gained > best[0]:
             best = gained, plan
-        if gained >= wanted:
+        if gained >= goal.bytes:
             break
     if best is None:
         return refused or Rejection(lever, Why.FLOOR, f"{lever} {now} is at its floor")
     gained, plan = best
-    if gained <= 0 or gained < least:
+    if gained <= 0 or gained < goal.at_least_bytes:
         return Rejection(lever, Why.USELESS, f"{lever} would free {max(0, gained) >> 20} MiB")
     after = {
         "max-num-batched-tokens": plan.arguments.max_num_batched_tokens,
@@ -145,8 +142,30 @@ def _halved(
         before=str(now),
         after=str(after),
         plan=plan,
-        text=sentence(lever, now, after, basis),
+        text=sentence(lever, now, after, goal.basis),
         direction=-1,
-        enough=gained >= wanted,
+        enough=gained >= goal.bytes,
         relief_bytes=gained,
     )
+
+
+def _goal(situation: Situation) -> Shortfall:
+    """What a smaller batch must give back, in bytes of what is missing."""
+    cause = situation.diagnosis.cause
+    if cause in SHORTAGE:
+        tokens = situation.wish.context or situation.wish.min_context
+        lacking = needed_kv_bytes(situation, tokens)
+        return Shortfall(lacking, 0, "activations give memory to the KV cache")
+    if cause == SINGLE:
+        over = (situation.figure("tried_bytes") or 0) - SINGLE_ALLOCATION_BYTES
+        return Shortfall(max(1, over), 0, "one allocation is larger than the driver permits")
+    return shortfall(situation)
+
+
+def _gained(situation: Situation, plan: Plan, scale: float) -> int:
+    """What a plan gives back of it."""
+    if situation.diagnosis.cause != SINGLE:
+        return int(relief(situation, plan) * scale)
+    tried = situation.figure("tried_bytes") or 1  # this buffer shrinks with the batch, or faster
+    fewer = plan.arguments.max_num_batched_tokens
+    return tried - tried * fewer // situation.arguments.max_num_batched_tokens

@@ -20,7 +20,7 @@ from xpullm.healing.situation import (
 )
 from xpullm.planner.types import Arguments, Plan
 
-GRAIN = 200  # utilization moves in steps of 1/200: at most 0.08 GiB of a 16 GiB card is rounded off
+GRAIN = 1000  # utilization moves in steps of 1/1000: 16 MiB of a 16 GiB card
 
 
 def lower(situation: Situation, move: Move) -> Answer:
@@ -118,25 +118,23 @@ def free_share(situation: Situation, move: Move) -> Answer:
         return Rejection(
             lever, Why.NOT_APPLICABLE, f"less than {share:.0%} of the card is free for this pod"
         )
-    gate = math.floor((free / total - 0.02) * 100) / 100  # 2 % so that it is not met exactly
+    # One per cent so that the gate (free >= utilization x total) is not met exactly.
+    gate = math.floor((free / total - 0.01) * GRAIN) / GRAIN
     for flag in {lever, "gpu-memory-utilization"}:
         if owned := user_rejection(situation, flag, shown(arguments, flag)):
             return owned
     if gate < UTILIZATION_FLOOR:
         return Rejection(lever, Why.FLOOR, f"utilization would fall below {UTILIZATION_FLOOR:.2f}")
-    used = ledger.visible_bytes - ledger.free_bytes
-    over = max(0, used - int(gate * ledger.visible_bytes))
-    changed: Arguments | None = arguments
-    if lever != "gpu-memory-utilization" and over:
-        if ledger.kv_cache_bytes - over < _floor_bytes(situation):
-            return Rejection(lever, Why.FLOOR, "the rest of the card is too small for the context")
-        changed = _moved(situation, lever, -over)
-    else:
-        lever = "gpu-memory-utilization"
+    over = max(0, ledger.visible_bytes - ledger.free_bytes - free)
+    if ledger.kv_cache_bytes - over < _floor_bytes(situation):
+        return Rejection(lever, Why.FLOOR, "the rest of the card is too small for the context")
+    changed = _moved(situation, lever, -over) if over else arguments
     if changed is None:
         return Rejection(lever, Why.FLOOR, f"utilization would fall below {UTILIZATION_FLOOR:.2f}")
     if (current := changed.gpu_memory_utilization) is None or current > gate:
         changed = replace(changed, gpu_memory_utilization=gate)
+    if shown(changed, lever) == shown(arguments, lever):
+        lever = "gpu-memory-utilization"
     plan = follow(situation, changed)
     if isinstance(plan, Rejection):
         return plan
@@ -148,7 +146,7 @@ def free_share(situation: Situation, move: Move) -> Answer:
         plan=plan,
         text=sentence(lever, before, after, f"{_gib(free)} of {_gib(total)} are free"),
         direction=-1,
-        relief_bytes=max(1, over),
+        relief_bytes=over,
     )
 
 
@@ -221,18 +219,11 @@ def _as_bytes(situation: Situation, lever: str, value: float) -> int:
 
 
 def _room_bytes(situation: Situation, lever: str) -> int:
-    """What the pool may grow by: to the reserve, and not back to where memory ran out before."""
-    room = situation.plan.ledger.free_bytes
-    now = _as_bytes(situation, lever, float(shown(situation.arguments, lever) or 0))
-    for step in situation.history:
-        if step.lever != lever or not step.cause.startswith("device_oom"):
-            continue
-        try:
-            failed = _as_bytes(situation, lever, float(step.before))
-        except ValueError:
-            continue
-        room = min(room, (failed - now) // 2)
-    return room
+    """What the pool may grow by: to the reserve, and not at all after memory ran out there."""
+    cut = any(
+        step.lever == lever and step.cause.startswith("device_") for step in situation.history
+    )
+    return 0 if cut else situation.plan.ledger.free_bytes
 
 
 def _tokens_after(situation: Situation, gained: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xpullm.healing.judge import SHORTAGE
+from xpullm.healing.need import pool_error_bytes
 from xpullm.healing.situation import (
     Proposal,
     Rejection,
@@ -25,6 +26,9 @@ def follow(situation: Situation, arguments: Arguments) -> Plan | Rejection:
         arguments = replace(arguments, max_num_seqs=arguments.max_num_batched_tokens)
     plan = situation.replan(arguments)
     fits = plan.ledger.max_model_len_fits
+    if (lacking := -pool_error_bytes(situation)) > 0:
+        lost = -(-lacking // max(1, plan.ledger.kv_bytes_per_token))
+        fits = min(fits, plan.ledger.kv_cache_tokens - lost)
     if fits < arguments.max_model_len:
         block = max(1, plan.ledger.block_size)
         shorter = fits // block * block
