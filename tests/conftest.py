@@ -16,6 +16,13 @@ SECONDS = {"unit": 2, "property": 300, "contract": 60, "chart": 60, "cluster": 3
 settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+# `pytest tests/property --hypothesis-profile long`: each law with 2,000 random examples.
+settings.register_profile(
+    "long",
+    deadline=None,
+    max_examples=2000,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 settings.load_profile("ci")
 
 
