@@ -100,6 +100,11 @@ def ready(pod: Object) -> bool:
     )
 
 
+def over(pod: Object) -> bool:
+    """Evicted, refused by the kubelet, or ended: no container of it will start again."""
+    return dig(pod, "status", "phase") in ("Failed", "Succeeded")
+
+
 def of_plan(pods: Sequence[Object], wanted: str) -> tuple[Object, ...]:
     """The pods that run this plan and stay. Those of other plans are history."""
     return tuple(pod for pod in pods if plan_hash(pod) == wanted and not leaving(pod))
@@ -114,9 +119,13 @@ def failures(
     the same order.
     """
     making_room = any(leaving(pod) for pod in pods)  # it still holds the card for a while
+    current = of_plan(pods, wanted)
+    alive = [pod for pod in current if not over(pod)]
+    # A pod that was evicted stays as a record; where all others serve, it was replaced.
+    counted = alive if alive and all(map(ready, alive)) else current
     found = [
         failure
-        for pod in of_plan(pods, wanted)
+        for pod in counted
         if not ready(pod)
         for failure in _of_pod(pod, events)
         if not (making_room and failure.id.endswith(f"/{UNSCHEDULABLE}"))

@@ -116,6 +116,15 @@ def test_a_pod_without_a_container_has_a_cause_too(status: dict[str, Any], cause
     assert failure.diagnosis.cause == cause
 
 
+def test_an_evicted_pod_counts_until_its_replacement_serves() -> None:
+    evicted = pod({"phase": "Failed", "reason": "Evicted"}, uid="old")
+    starting = pod({"phase": "Pending"}, uid="new")
+    serving = pod({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+    assert [f.diagnosis.cause for f in failures([evicted], PLAN)] == ["evicted"]
+    assert [f.diagnosis.cause for f in failures([evicted, starting], PLAN)] == ["evicted"]
+    assert failures([evicted, serving], PLAN) == ()
+
+
 def test_waiting_for_the_card_of_a_leaving_pod_is_no_failure() -> None:
     waiting = {
         "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
