@@ -15,7 +15,7 @@ TAIL_CHARS = 2_000_000  # the cause stands 60–200 lines above the end; this is
 SEARCHED_CHARS = 1_000_000  # of what is left once repetition is taken out
 LONG = 2000  # a longer line may have lost its newlines
 PER_SHAPE = 60  # occurrences of one line shape that are looked at, first and last ones
-PER_LITERAL = 200  # shapes with one literal that are looked at, first and last ones
+PER_LITERAL = 40  # shapes with one literal that are looked at, first and last ones
 MAX_LINES = 1200  # lines that patterns are tried on, at most
 
 _NO_DIGITS = str.maketrans("", "", "0123456789")

@@ -1,0 +1,1 @@
+"""How often diagnosis is right, and how fast: `python -m tests.bench.diagnosis`."""
