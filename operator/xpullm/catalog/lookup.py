@@ -11,13 +11,16 @@ from xpullm.catalog.types import GPU, Engine
 
 
 def nearest(value: str, names: Iterable[str], limit: int = 3) -> tuple[str, ...]:
-    """The names most like `value`, best first; the first names where nothing is alike."""
+    """The names most like `value`, best first: those that begin with it, then those spelled alike;
+    the first names where nothing is alike."""
     import difflib  # only needed to explain a refusal
 
     known = list(names)
     folded = {n.casefold(): n for n in reversed(known)}
-    found = difflib.get_close_matches(value.casefold(), folded, limit, 0.5)
-    return tuple(folded[f] for f in found) or tuple(known[:limit])
+    wanted = value.casefold()
+    longer = [f for f in folded if wanted and f.startswith(wanted)][::-1]
+    found = dict.fromkeys((*longer, *difflib.get_close_matches(wanted, folded, limit, 0.5)))
+    return tuple(folded[f] for f in found)[:limit] or tuple(known[:limit])
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -122,8 +122,9 @@ def _changes(request: PlanRequest, choice: Choice, wish: Wish) -> Iterator[Chang
     for more in COUNTS:
         if more > count:
             yield "spec.gpu.count", str(more), free, choice, more
-    for smaller in _smaller_formats(request, choice):
-        for more in COUNTS:
+    formats = tuple(_smaller_formats(request, choice))
+    for more in COUNTS:
+        for smaller in formats:
             if more > count:
                 value = f"{more}, spec.quantization {_format_text(smaller, choice)}"
                 yield "spec.gpu.count", value, free, smaller, more

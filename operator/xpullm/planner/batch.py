@@ -173,7 +173,8 @@ def _count(values: Mapping[str, Any], name: str) -> int | None:
     value = values.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
         raise RowError(f"args.{name} must be a whole number, not {value!r:.40}")
     if not 1 <= value < 2**50:
         raise RowError(f"args.{name} must be at least 1, not {value!r:.40}")

@@ -85,7 +85,7 @@ def room(where: Target, s: Sizes) -> int:
     limits = (
         free - outside,
         free - _FREE_AT_START,
-        where.visible_bytes * where.runtime.share_percent(s.ranks) // 100,
+        where.visible_bytes * where.runtime.share_percent(s.ranks) // 100 - where.context_bytes,
     )
     return min(limits) - inside - graphs_inside
 

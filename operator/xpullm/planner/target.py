@@ -54,7 +54,8 @@ def target(
     quantization = quantization_for(quantization.name, engine.name)
     visible = visible_bytes if visible_bytes is not None else gpu.visible_bytes if gpu else 0
     torch_total = gpu is not None and visible_bytes is None and accounting.total == "torch"
-    element = 4 if (dtype or facts.dtype) in ("float32", "float") else 2
+    # "auto" casts a float32 checkpoint to 16 bit (vLLM config/model.py _resolve_auto_dtype).
+    element = 4 if dtype in ("float32", "float") else 2
     return Target(
         facts=facts,
         quantization=quantization,

@@ -1,0 +1,113 @@
+"""config.json fields become facts, or an error that names the field."""
+
+from typing import Any
+
+import pytest
+
+from xpullm.planner import FactsError, parse_config
+
+QWEN2_7B: dict[str, Any] = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": 32768,
+    "torch_dtype": "bfloat16",
+}
+
+
+def test_a_dense_model() -> None:
+    facts = parse_config(QWEN2_7B)
+    assert (facts.head_dim, facts.kv_heads, facts.full_layers) == (128, 4, 28)
+    assert (facts.qkv_bias, facts.tied, facts.is_moe, facts.is_mla) == (True, False, False, False)
+    assert facts.unsure == ()
+
+
+def test_head_dim_is_read_not_derived() -> None:
+    nemo = {**QWEN2_7B, "model_type": "mistral", "hidden_size": 5120, "num_attention_heads": 32}
+    assert parse_config({**nemo, "head_dim": 128}).head_dim == 128
+    assert parse_config(nemo).head_dim == 160
+
+
+def test_a_nested_text_config_counts() -> None:
+    outer = {"model_type": "gemma3", "text_config": {**QWEN2_7B, "model_type": "gemma3_text"}}
+    assert parse_config(outer).hidden == 3584
+
+
+def test_layer_kinds() -> None:
+    windows = {**QWEN2_7B, "model_type": "gemma3_text", "sliding_window": 1024}
+    facts = parse_config(
+        {**windows, "layer_types": ["sliding_attention"] * 24 + ["full_attention"] * 4}
+    )
+    assert (facts.full_layers, facts.window_layers, facts.window) == (4, 24, 1024)
+    hybrid = {**QWEN2_7B, "num_hidden_layers": 64, "full_attention_interval": 4}
+    facts = parse_config({**hybrid, "linear_num_value_heads": 48})
+    assert (facts.full_layers, facts.linear_layers) == (16, 48)
+
+
+def test_a_window_that_is_off_is_no_window() -> None:
+    facts = parse_config({**QWEN2_7B, "sliding_window": 4096, "use_sliding_window": False})
+    assert (facts.full_layers, facts.window_layers) == (28, 0)
+
+
+def test_experts_under_their_three_names() -> None:
+    for name in ("num_experts", "num_local_experts", "n_routed_experts"):
+        facts = parse_config(
+            {**QWEN2_7B, name: 64, "num_experts_per_tok": 6, "first_k_dense_replace": 1}
+        )
+        assert (facts.experts, facts.experts_per_token, facts.moe_layers) == (64, 6, 27)
+
+
+def test_the_checkpoint_says_how_it_is_quantized() -> None:
+    section = {"quant_method": "gptq", "bits": 4, "group_size": 64, "sym": True}
+    stored = parse_config({**QWEN2_7B, "quantization_config": section}).stored
+    assert stored is not None
+    assert (stored.name, stored.bits, stored.group_size, stored.symmetric) == ("gptq", 4, 64, True)
+
+
+def test_compressed_tensors_and_what_it_keeps_in_16_bit() -> None:
+    weights = {"num_bits": 8, "group_size": None, "symmetric": True}
+    section = {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"group_0": {"weights": weights}},
+        "ignore": ["lm_head", "re:.*linear_attn.*", "model.layers.0.mlp"],
+    }
+    stored = parse_config({**QWEN2_7B, "quantization_config": section}).stored
+    assert stored is not None
+    assert (stored.bits, stored.kept) == (8, frozenset({"linear_attn"}))
+
+
+def test_an_unknown_architecture_is_marked() -> None:
+    facts = parse_config({**QWEN2_7B, "model_type": "brand_new"})
+    assert facts.unsure == (
+        "architecture 'brand_new' isn't known; computed as a decoder with a gated MLP",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "problem"),
+    [
+        ({"hidden_size": None}, "hidden_size", "is missing"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers", "must be between 1 and 4096"),
+        ({"num_hidden_layers": "28"}, "num_hidden_layers", "must be a whole number"),
+        ({"vocab_size": -5}, "vocab_size", "must be between 1"),
+        ({"hidden_size": 10**30}, "hidden_size", "must be between 1"),
+        ({"hidden_size": True}, "hidden_size", "must be a whole number"),
+        ({"head_dim": 1.5}, "head_dim", "must be a whole number"),
+        ({"intermediate_size": None}, "intermediate_size", "is missing"),
+    ],
+)
+def test_absurd_fields_are_named(change: dict[str, Any], field: str, problem: str) -> None:
+    with pytest.raises(FactsError, match=problem) as caught:
+        parse_config({**QWEN2_7B, **change})
+    assert caught.value.field == field
+
+
+def test_a_missing_field_says_which_are_needed() -> None:
+    with pytest.raises(FactsError, match=r"hidden_size is missing; needed are hidden_size, num_"):
+        parse_config({"model_type": "qwen2"})

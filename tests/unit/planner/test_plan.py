@@ -1,0 +1,265 @@
+"""Plans: what they pass, what they keep free, what they do about wishes."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from tests.unit.planner.requests import (
+    GIB,
+    flag,
+    impossible,
+    planned,
+    refusal_of,
+    request_of,
+    seed_spec,
+    spec,
+)
+
+from xpullm.catalog import engines
+from xpullm.planner import (
+    Arguments,
+    Learned,
+    LearnedEntry,
+    Plan,
+    decode,
+    encode,
+    explain,
+    inputs_hash,
+    plan,
+    with_arguments,
+)
+
+B60 = {"type": "arc-pro-b60"}
+
+
+def test_the_flags_of_ipex_llm_in_order() -> None:
+    made = planned(seed_spec(serving={"contextLength": 4096, "concurrency": 4}))
+    assert made.command == ("python3", "-m", "ipex_llm.vllm.xpu.entrypoints.openai.api_server")
+    blocks = flag(made, "num-gpu-blocks-override")
+    share = flag(made, "gpu-memory-utilization")
+    assert made.flags == (
+        ("device", "xpu"),
+        ("disable-async-output-proc", None),
+        ("trust-remote-code", None),
+        ("enforce-eager", None),
+        ("load-in-low-bit", "sym_int4"),
+        ("dtype", "float16"),
+        ("max-model-len", "4096"),
+        ("max-num-seqs", "4"),
+        ("max-num-batched-tokens", "2048"),
+        ("gpu-memory-utilization", share),
+        ("num-gpu-blocks-override", blocks),
+        ("block-size", "8"),
+        ("swap-space", "0.5"),
+        ("enable-chunked-prefill", None),
+        ("disable-log-requests", None),
+    )
+
+
+def test_the_pool_is_pinned_where_the_engine_can() -> None:
+    made = planned(spec("Qwen/Qwen3-8B", gpu=B60))
+    assert int(flag(made, "kv-cache-memory-bytes") or 0) == made.ledger.kv_cache_bytes
+    assert "kv-cache-memory-bytes" not in dict(planned(seed_spec()).flags)
+
+
+def test_where_it_cannot_utilization_is_the_lever() -> None:
+    made = planned(spec("Qwen/Qwen3-8B", gpu=B60, engine={"name": "vllm", "version": "0.10.2"}))
+    names = dict(made.flags)
+    assert "num-gpu-blocks-override" not in names
+    assert "kv-cache-memory-bytes" not in names
+    assert 0.5 < float(names["gpu-memory-utilization"] or 0) <= 0.95
+
+
+@pytest.mark.parametrize("version", [e.version for e in engines()["vllm"]])
+def test_only_flags_of_the_version(version: str) -> None:
+    entry = next(e for e in engines()["vllm"] if e.version == version)
+    card = "arc-pro-b60" if "bmg-g21" in entry.architectures else "arc-a770-16g"
+    made = planned(
+        spec("Qwen/Qwen3-4B", gpu={"type": card}, engine={"name": "vllm", "version": version})
+    )
+    assert {name for name, _ in made.flags} <= entry.flags
+
+
+def test_the_reserve() -> None:
+    made = planned(spec("Qwen/Qwen3-8B", gpu=B60))
+    ledger = made.ledger
+    used = ledger.visible_bytes - ledger.free_bytes - ledger.reserve_bytes - ledger.outside_bytes
+    assert ledger.free_bytes > 0
+    assert ledger.visible_bytes - used >= GIB
+    assert used <= 0.95 * ledger.visible_bytes
+    assert made.utilization_percent <= 95
+
+
+def test_wishes_are_reached_and_the_rest_is_filled() -> None:
+    small = planned(seed_spec(serving={"contextLength": 2048, "concurrency": 2}))
+    assert (small.context_length, small.concurrency) == (2048, 2)
+    assert small.ledger.kv_cache_bytes > 8 * GIB
+
+
+def test_a_wish_that_is_too_long_is_shortened_and_said() -> None:
+    made = planned(
+        spec(
+            "Qwen/Qwen3-8B",
+            gpu={**B60, "count": 1},
+            serving={"contextLength": 40960, "concurrency": 4},
+        )
+    )
+    assert made.context_length == 40960
+    assert made.concurrency == 1
+    assert any("instead of the wished 4" in note for note in made.notes)
+
+
+def test_the_nearest_higher_precision_is_a_note() -> None:
+    (note,) = [n for n in planned(seed_spec()).notes if "higher precision" in n]
+    assert note.startswith("fp6 fits too")
+
+
+def test_the_smallest_number_of_cards() -> None:
+    made = planned(spec("Qwen/Qwen3-32B", quantization="fp8", gpu={"type": "arc-pro-b60"}))
+    assert made.gpu_count == 2
+    assert flag(made, "tensor-parallel-size") == "2"
+    assert flag(made, "distributed-executor-backend") == "mp"
+
+
+def test_the_smallest_card_that_fits() -> None:
+    made = planned(spec("Qwen/Qwen3-8B", quantization="fp8"), cards=("arc-pro-b70", "arc-pro-b50"))
+    assert made.gpu == "arc-pro-b50"
+
+
+def test_the_users_flags_win() -> None:
+    rows = [
+        {"name": "max-num-seqs", "value": "3"},
+        {"name": "gpu-memory-utilization", "value": "0.6"},
+        {"name": "seed", "value": "7"},
+    ]
+    made = planned(spec("Qwen/Qwen3-4B", gpu=B60, engine={"name": "vllm", "args": rows}))
+    assert (flag(made, "max-num-seqs"), flag(made, "seed")) == ("3", "7")
+    assert flag(made, "gpu-memory-utilization") == "0.6"
+    assert "kv-cache-memory-bytes" not in dict(made.flags)
+    assert made.arguments.user == {"max-num-seqs", "gpu-memory-utilization", "seed"}
+
+
+def test_an_unsafe_flag_of_the_user_is_no_plan() -> None:
+    rows = [{"name": "gpu-memory-utilization", "value": "0.99"}]
+    answer = impossible(
+        spec("Qwen/Qwen3-8B", gpu={**B60, "count": 1}, engine={"name": "vllm", "args": rows})
+    )
+    assert answer.alternatives[0].field == "spec.engine.args[gpu-memory-utilization]"
+
+
+def test_72b_in_16_bit_on_one_card() -> None:
+    answer = impossible(spec("Qwen/Qwen2-72B", gpu={"type": "arc-a770-16g", "count": 1}))
+    assert answer.term == "weights"
+    assert answer.missing_bytes / GIB == pytest.approx(122.7, abs=1)
+    assert len(answer.alternatives) >= 3
+    assert "weights take 135.5 GiB of 15.1 GiB visible" in answer.message
+
+
+def test_an_alternative_is_feasible() -> None:
+    answer = impossible(spec("Qwen/Qwen3-14B", gpu={"type": "arc-pro-b60", "count": 1}))
+    chosen = next(a for a in answer.alternatives if a.field == "spec.quantization")
+    made = planned(spec("Qwen/Qwen3-14B", quantization=chosen.value, gpu={**B60, "count": 1}))
+    assert (made.context_length, made.concurrency) == (chosen.context_length, chosen.concurrency)
+
+
+def test_host_memory_holds_the_checkpoint_while_quantizing() -> None:
+    made = planned(seed_spec())
+    assert made.host.request_bytes / GIB == pytest.approx(27, abs=1)
+    assert made.host.limit_bytes > made.host.request_bytes
+    assert made.host.request_bytes % (1 << 20) == 0
+    assert planned(spec("Qwen/Qwen3-8B", gpu=B60)).host.request_bytes < 10 * GIB
+
+
+def test_prompts_are_not_logged() -> None:
+    assert "disable-log-requests" in dict(planned(seed_spec()).flags)
+    assert "enable-log-requests" not in dict(planned(spec("Qwen/Qwen3-8B", gpu=B60)).flags)
+
+
+def test_a_version_newer_than_the_catalogue_says_so() -> None:
+    made = planned(spec("Qwen/Qwen3-8B", gpu=B60, engine={"name": "vllm", "version": "0.40.0"}))
+    assert any("vllm 0.40.0 isn't in the catalogue" in note for note in made.notes)
+
+
+class TestLearned:
+    def test_what_failed_is_not_planned_again(self) -> None:
+        request = request_of(seed_spec(serving={"contextLength": 4096, "concurrency": 8}))
+        first = plan(request)
+        assert isinstance(first, Plan)
+        used = first.ledger.weights_bytes + first.ledger.activation_bytes
+        used += first.ledger.non_torch_bytes + first.ledger.kv_cache_bytes
+        failed = LearnedEntry(first.arguments, "Failed", "device_oom_runtime", "serving", used)
+        second = plan(request, Learned((failed,)))
+        assert isinstance(second, Plan)
+        assert second.ledger.kv_cache_bytes < first.ledger.kv_cache_bytes
+
+    def test_failures_of_other_causes_say_nothing(self) -> None:
+        request = request_of(seed_spec())
+        entry = LearnedEntry(Arguments(2048, 1, 512), "Failed", "host_oom", "loading", 1)
+        assert plan(request, Learned((entry,))) == plan(request)
+
+
+class TestWithArguments:
+    def test_ledger_flags_and_hash_follow(self) -> None:
+        request = request_of(spec("Qwen/Qwen3-8B", gpu=B60))
+        made = plan(request)
+        assert isinstance(made, Plan)
+        pinned = made.ledger.kv_cache_bytes // 2
+        changed = with_arguments(
+            made, request, replace(made.arguments, kv_cache_memory_bytes=pinned)
+        )
+        assert flag(changed, "kv-cache-memory-bytes") == str(pinned)
+        assert changed.ledger.kv_cache_tokens < made.ledger.kv_cache_tokens
+        assert changed.hash != made.hash
+        assert changed.host == made.host
+
+    def test_nothing_changed_is_the_same_plan(self) -> None:
+        request = request_of(seed_spec())
+        made = plan(request)
+        assert isinstance(made, Plan)
+        assert with_arguments(made, request, made.arguments) == made
+
+    def test_more_cards(self) -> None:
+        request = request_of(spec("Qwen/Qwen3-8B", gpu=B60))
+        made = plan(request)
+        assert isinstance(made, Plan)
+        two = with_arguments(made, request, made.arguments, gpu_count=2)
+        assert (two.gpu_count, two.arguments.tensor_parallel_size) == (2, 2)
+        assert two.ledger.weights_bytes < made.ledger.weights_bytes
+
+    def test_another_node_is_another_plan(self) -> None:
+        request = request_of(seed_spec())
+        made = plan(request)
+        assert isinstance(made, Plan)
+        moved = with_arguments(made, request, made.arguments, avoid_nodes=("node-a",))
+        assert moved.avoid_nodes == ("node-a",)
+        assert moved.hash != made.hash
+
+
+class TestCodec:
+    def test_a_plan_survives_json(self) -> None:
+        made = planned(seed_spec())
+        assert decode(json.loads(json.dumps(encode(made)))) == made
+
+    def test_fields_of_a_newer_version_are_ignored(self) -> None:
+        data = encode(planned(seed_spec()))
+        assert decode({**data, "tomorrow": 1}).hash == data["hash"]
+
+    def test_inputs_hash_leaves_out_what_no_plan_depends_on(self) -> None:
+        base = inputs_hash(seed_spec())
+        assert inputs_hash(seed_spec(replicas=7, suspend=True)) == base
+        assert inputs_hash(seed_spec(service={"port": 80}, healing={"mode": "Off"})) == base
+        assert inputs_hash(seed_spec(serving={"contextLength": 2048})) != base
+
+
+def test_the_explained_ledger_adds_up() -> None:
+    request = request_of(seed_spec())
+    made = plan(request)
+    assert isinstance(made, Plan)
+    terms = explain(made, request).ledger.terms
+    assert sum(t.bytes for t in terms) == made.ledger.visible_bytes
+    assert all(t.formula for t in terms)
+    assert all(t.source for t in terms if t.name != "free")
+
+
+def test_gpu_auto_without_any_card_is_refused() -> None:
+    assert refusal_of(spec(), cards=("nothing-known",)).reason == "NoGPU"

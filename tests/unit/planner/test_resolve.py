@@ -1,0 +1,177 @@
+"""A spec is checked against the catalogue: each refusal names field, value and way out."""
+
+from typing import Any
+
+import pytest
+from tests.unit.planner.requests import QWEN2, refusal_of, request_of, seed_spec, spec
+
+
+def args(*rows: tuple[str, str | None]) -> dict[str, Any]:
+    return {"args": [{"name": n, "value": v} if v else {"name": n} for n, v in rows]}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "field", "words"),
+    [
+        (
+            spec("Qwen/Qwen3-9B"),
+            "UnknownModel",
+            "spec.model.id",
+            ["Qwen/Qwen3-8B", "spec.model.facts"],
+        ),
+        (
+            spec(quantization="sym-int4", gpu={"type": "arc-a770-16g"}),
+            "UnknownQuantization",
+            "spec.quantization",
+            ["sym_int4"],
+        ),
+        (spec(gpu={"type": "arc-a770"}), "UnknownGPU", "spec.gpu.type", ["arc-a770-16g"]),
+        (spec(engine={"name": "vlm"}), "UnknownEngine", "spec.engine.name", ["vllm"]),
+        (
+            spec(engine={"name": "vllm", "version": "latest"}),
+            "UnknownEngine",
+            "spec.engine.version",
+            ["0.26.0"],
+        ),
+        (
+            spec(engine={"version": "0.26.0"}),
+            "UnknownEngine",
+            "spec.engine.version",
+            ["spec.engine.name"],
+        ),
+        (
+            spec(gpu={"type": "arc-pro-b60"}, engine={"name": "ipex-llm"}),
+            "IncompatibleEngine",
+            "spec.engine.name",
+            ["use vllm"],
+        ),
+        (
+            spec(quantization="sym_int4", gpu={"type": "arc-pro-b60"}),
+            "IncompatibleQuantization",
+            "spec.quantization",
+            ["vllm 0.26.0 can't serve sym_int4"],
+        ),
+        (
+            spec(quantization="gptq", gpu={"type": "arc-pro-b60"}),
+            "IncompatibleQuantization",
+            "spec.quantization",
+            ["isn't stored so", "fp8"],
+        ),
+        (
+            spec("Qwen/Qwen3-8B-AWQ", quantization="fp8", gpu={"type": "arc-pro-b60"}),
+            "IncompatibleQuantization",
+            "spec.quantization",
+            ["stored as awq"],
+        ),
+        (
+            spec("openai/gpt-oss-20b", gpu={"type": "arc-a770-16g"}),
+            "IncompatibleQuantization",
+            "spec.quantization",
+            ["can't serve mxfp4"],
+        ),
+        (
+            spec("Qwen/Qwen3-8B", gpu={"type": "arc-pro-b60"}, serving={"contextLength": 65536}),
+            "ContextTooLong",
+            "spec.serving.contextLength",
+            ["40960"],
+        ),
+    ],
+)
+def test_what_the_catalogue_refuses(given: Any, reason: str, field: str, words: list[str]) -> None:
+    refusal = refusal_of(given)
+    assert (refusal.reason, refusal.field) == (reason, field)
+    for word in words:
+        assert word in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("rows", "field", "words"),
+    [
+        ([("max-num-seq", "4")], "max-num-seq", ["isn't a flag of ipex-llm", "--max-num-seqs"]),
+        ([("kv-cache-memory-bytes", "1")], "kv-cache-memory-bytes", ["isn't a flag"]),
+        ([("max-num-seqs", "many")], "max-num-seqs", ["whole number of at least 1"]),
+        ([("max-num-seqs", "0")], "max-num-seqs", ["whole number of at least 1"]),
+        ([("gpu-memory-utilization", "1.5")], "gpu-memory-utilization", ["at most 1"]),
+        ([("gpu-memory-utilization", "nan")], "gpu-memory-utilization", ["at most 1"]),
+        ([("load-in-low-bit", "fp8")], "load-in-low-bit", ["use spec.quantization"]),
+        ([("device", "cuda")], "device", ["use spec.gpu.type"]),
+        ([("kv-cache-dtype", "int3")], "kv-cache-dtype", ["use auto, fp8"]),
+        (
+            [("max-num-batched-tokens", "4"), ("max-num-seqs", "8")],
+            "max-num-batched-tokens",
+            ["below max-num-seqs 8"],
+        ),
+        (
+            [("num-gpu-blocks-override", "9"), ("max-model-len", "999999")],
+            "max-model-len",
+            ["131072"],
+        ),
+        ([("tensor-parallel-size", "3")], "tensor-parallel-size", ["28 attention heads"]),
+    ],
+)
+def test_the_users_own_flags_are_checked(
+    rows: list[tuple[str, str | None]], field: str, words: list[str]
+) -> None:
+    refusal = refusal_of(seed_spec(engine=args(*rows)))
+    assert refusal.field == f"spec.engine.args[{field}]"
+    for word in words:
+        assert word in refusal.message
+
+
+def test_a_flag_against_the_wish() -> None:
+    given = seed_spec(engine=args(("max-model-len", "4096")), serving={"contextLength": 8192})
+    assert "contradicts spec.serving.contextLength 8192" in refusal_of(given).message
+
+
+def test_no_chunked_prefill_needs_a_batch_of_the_context() -> None:
+    given = spec(
+        gpu={"type": "arc-pro-b60"},
+        engine={
+            "name": "vllm",
+            **args(("no-enable-chunked-prefill", None), ("max-num-batched-tokens", "2048")),
+        },
+        serving={"contextLength": 4096},
+    )
+    assert "without chunked prefill; raise it to 4096" in refusal_of(given).message
+
+
+def test_defaults_by_card() -> None:
+    request = request_of(spec(gpu={"type": "arc-a770-16g"}))
+    (choice,) = request.choices
+    assert (choice.engine.name, choice.quantization.name) == ("ipex-llm", "fp16")
+    request = request_of(spec("Qwen/Qwen3-8B", gpu={"type": "arc-pro-b60"}))
+    (choice,) = request.choices
+    assert (choice.engine.name, choice.quantization.name) == ("vllm", "bf16")
+
+
+def test_the_cards_of_the_cluster_the_smallest_first() -> None:
+    request = request_of(spec(), cards=("arc-pro-b70", "arc-b580", "unknown-card"))
+    assert [c.gpu.name for c in request.choices] == ["arc-b580", "arc-pro-b70"]
+
+
+def test_facts_of_an_unknown_model() -> None:
+    facts = {
+        "hidden_size": 2048,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "vocab_size": 32000,
+        "intermediate_size": 5632,
+    }
+    given = spec("me/mine", gpu={"type": "arc-pro-b60"})
+    assert request_of(given, facts=facts).facts.layers == 24
+    own = given.model_copy(
+        update={"model": given.model.model_validate({"id": "me/mine", "facts": facts})}
+    )
+    assert request_of(own).facts.hidden == 2048
+
+
+def test_incomplete_facts_say_what_is_missing() -> None:
+    refusal = refusal_of(spec("me/mine"), facts={"hidden_size": 2048})
+    assert refusal.reason == "InvalidModelFacts"
+    assert "num_hidden_layers is missing" in refusal.message
+
+
+def test_absurd_facts_are_named() -> None:
+    given = spec(QWEN2, gpu={"type": "arc-pro-b60"})
+    refusal = refusal_of(given, facts={"num_hidden_layers": "many"})
+    assert refusal.field == "spec.model.facts.num_hidden_layers"
