@@ -50,7 +50,7 @@ class Course:
     engine: bool
     failed_start: bool
     traceback: bool
-    alive: Sequence[int]
+    served_until: int
 
     def marker(self, index: int) -> str:
         """The furthest phase that a log marker shows at or before a line."""
@@ -75,9 +75,7 @@ class Course:
 
     def survived(self, index: int) -> bool:
         """The engine went on serving after a line: that line did not end it."""
-        return sum(1 for at in self.alive if at > index) >= 2 or any(
-            at > index and phase == "ready" for at, phase in self.markers
-        )
+        return index < self.served_until
 
 
 @cache
@@ -121,7 +119,9 @@ def course(log: Log) -> Course:
         engine=bool(log.find(rest["engine"])),
         failed_start=bool(log.find(rest["failed_start"])),
         traceback=bool(log.find(['  File "'])),
-        alive=alive,
+        served_until=max(
+            [index for index, phase in marked if phase == "ready"] + alive[:-1][-1:], default=-1
+        ),
     )
 
 
