@@ -19,9 +19,10 @@ _INDEX = re.compile(rb'"index": ?(\d{1,6})')
 class EngineError(Exception):
     """No good answer: `status` is the HTTP status (400 or more), 0 where there was none."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, timed_out: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.timed_out = timed_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class EngineClient:
                 if not on_token(int(index[1]) if index else 0):
                     break
         except (OSError, http.client.HTTPException) as error:
-            raise EngineError(f"{type(error).__name__}: {error}") from None
+            raise _no_answer(error) from None
         finally:
             connection.close()
 
@@ -107,7 +108,7 @@ class EngineClient:
         try:
             return self._send(connection, method, path, body).read(_BODY_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise EngineError(f"{type(error).__name__}: {error}") from None
+            raise _no_answer(error) from None
         finally:
             connection.close()
 
@@ -132,6 +133,12 @@ class EngineClient:
         except ValueError as error:
             raise EngineError(f"no JSON: {error}") from None
         return raw if isinstance(raw, dict) else {}
+
+
+def _no_answer(error: Exception) -> EngineError:
+    return EngineError(
+        f"{type(error).__name__}: {error}", timed_out=isinstance(error, TimeoutError)
+    )
 
 
 def _streamed_error(line: bytes) -> EngineError:

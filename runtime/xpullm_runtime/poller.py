@@ -13,7 +13,7 @@ import time
 from .client import EngineClient, EngineError
 from .config import RuntimeConfig
 from .state import State
-from .watch import TokenFlow
+from .watch import TokenFlow, Verdict, unanswered
 
 STARTING_SECONDS = 0.5  # between looks before the engine serves
 SERVING_SECONDS = 5.0  # engines log each look: no more often than a kubelet would
@@ -31,7 +31,7 @@ class Poller(threading.Thread):
         self.suspicious = threading.Event()  # set it to have the engine proven alive at once
         self.health = 0
         self.unhealthy_since: float | None = None
-        self.failed = ""
+        self.verdict: Verdict | None = None
         self._config = config
         self._client = client
         self._state = state
@@ -41,7 +41,7 @@ class Poller(threading.Thread):
         self._flow = TokenFlow(config.hang_seconds, time.monotonic())
         self._proven = time.monotonic()
         self._metrics_at = 0.0
-        self._requests_before = 0  # burn-in's own are not counted
+        self._requests_before: int | None = None  # at Ready: burn-in's own are not counted
 
     def stop(self) -> None:
         """End after the call in progress."""
@@ -73,9 +73,7 @@ class Poller(threading.Thread):
         self._metrics_at = now + min(METRICS_SECONDS, self._config.hang_seconds / 4)
         metrics = self._client.metrics(min(ANSWER_SECONDS, self._config.hang_seconds))
         if metrics is not None:
-            if not self._state.started_up:
-                self._requests_before = metrics.requests
-            self._state.requests = max(0, metrics.requests - self._requests_before)
+            self._count(metrics.requests)
             needed = self._flow.stalled(now, metrics.tokens)
         else:
             needed = now - self._proven >= self._config.hang_seconds
@@ -84,6 +82,12 @@ class Poller(threading.Thread):
             limit = PROBE_SECONDS if metrics is not None else self._config.hang_seconds
             self._prove(min(limit, self._config.hang_seconds))
             self.suspicious.clear()
+
+    def _count(self, requests: int) -> None:
+        if self._state.started_up:
+            if self._requests_before is None:
+                self._requests_before = requests
+            self._state.requests = max(0, requests - self._requests_before)
 
     def _prove(self, seconds: float) -> None:
         """One token; a refusal (4xx) is an answer too, and then the engine cannot be asked so."""
@@ -95,9 +99,10 @@ class Poller(threading.Thread):
                 self._model, _ = self._client.model(seconds)
             body = {"model": self._model, "prompt": [1], "max_tokens": 1, "temperature": 0}
             self._client.complete(body, seconds)
-            self._requests_before += 1
+            if self._requests_before is not None:
+                self._requests_before += 1
         except EngineError as error:
             if 400 <= error.status < 500:
                 self._can_complete = False
             elif not self._ended.is_set():
-                self.failed = f"a completion of one token failed: {error}"[:300]
+                self.verdict = unanswered("a completion of one token failed", error)

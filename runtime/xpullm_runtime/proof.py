@@ -6,11 +6,11 @@ import threading
 import time
 
 from .burnin import BurnIn, Result
-from .client import EngineClient
+from .client import EngineClient, EngineError
 from .config import RuntimeConfig
 from .poller import Poller
 from .state import State
-from .watch import DEAD_SECONDS
+from .watch import DEAD_SECONDS, Verdict, unanswered
 
 
 class Proof(threading.Thread):
@@ -21,7 +21,7 @@ class Proof(threading.Thread):
     ) -> None:
         super().__init__(name="burn-in", daemon=True)
         self.done = threading.Event()
-        self.failed = ""
+        self.verdict: Verdict | None = None
         self.result: Result | None = None
         self._config = config
         self._client = client
@@ -40,7 +40,8 @@ class Proof(threading.Thread):
                 self.done.set()
                 return
             self._await_health()
-        self.failed = f"burn-in failed twice: {result.detail}"
+        error = EngineError(result.detail, timed_out=not result.tokens)
+        self.verdict = unanswered("burn-in failed twice", error)
 
     def summary(self) -> str:
         """What was proven, in words."""

@@ -199,7 +199,7 @@ class Supervisor:
             health=poller.health,
             unhealthy_since=poller.unhealthy_since,
             oom_kills=state.host.oom_kills,
-            failed=self._proof.failed or poller.failed,
+            found=self._proof.verdict or poller.verdict,
         )
 
     def _finish(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .client import EngineError
 from .config import RuntimeConfig
 
 # An engine whose core died answers /health with 500 or 503 (vLLM entrypoints/openai/api_server.py)
@@ -23,13 +24,18 @@ class Verdict:
     reason: str
 
 
+def unanswered(what: str, error: EngineError) -> Verdict:
+    """An engine that takes a request and never answers hangs; one that refuses it is dead."""
+    return Verdict("engine_hang" if error.timed_out else "engine_dead", f"{what}: {error}"[:300])
+
+
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """One moment. Times are seconds of one monotonic clock; None means "never".
 
     `served`: /health answered 200 at least once. `health`: last HTTP status, 0 for no answer.
-    `unhealthy_since`: since when `health` is not 200. `failed`: what burn-in or a probing
-    completion found, empty if nothing.
+    `unhealthy_since`: since when `health` is not 200. `found`: what burn-in or a probing
+    completion concluded.
     """
 
     now: float
@@ -41,7 +47,7 @@ class Vitals:
     health: int = 0
     unhealthy_since: float | None = None
     oom_kills: int = 0
-    failed: str = ""
+    found: Verdict | None = None
 
 
 class Watchdog:
@@ -55,7 +61,7 @@ class Watchdog:
         """The first rule that holds, the surest first."""
         return (
             self._killed_for_memory(vitals)
-            or self._found_dead(vitals)
+            or vitals.found
             or self._start_takes_too_long(vitals)
             or self._stopped_answering(vitals)
         )
@@ -72,9 +78,6 @@ class Watchdog:
             f"the kernel killed {vitals.oom_kills} of the engine's processes for host memory "
             "and the rest lives on",
         )
-
-    def _found_dead(self, vitals: Vitals) -> Verdict | None:
-        return Verdict("engine_dead", vitals.failed) if vitals.failed else None
 
     def _start_takes_too_long(self, vitals: Vitals) -> Verdict | None:
         if vitals.started_up:

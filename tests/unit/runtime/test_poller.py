@@ -10,6 +10,7 @@ from xpullm_runtime.client import EngineClient, EngineMetrics
 from xpullm_runtime.config import RuntimeConfig
 from xpullm_runtime.poller import Poller
 from xpullm_runtime.state import State
+from xpullm_runtime.watch import Verdict
 
 from .conftest import eventually
 from .tiny_engine import TinyEngine
@@ -43,20 +44,40 @@ def test_an_engine_whose_tokens_flow_is_not_asked(engine: TinyEngine, poller: Po
     poller.start()
     eventually(lambda: engine.healths > 12)
     assert engine.requests == []
-    assert poller.failed == ""
+    assert poller.verdict is None
 
 
 def test_no_tokens_and_no_answer_is_a_hang(engine: TinyEngine, poller: Poller) -> None:
     engine.behaviour = "silent"
     poller.start()
-    eventually(lambda: poller.failed)
-    assert poller.failed.startswith("a completion of one token failed: TimeoutError")
+    eventually(lambda: poller.verdict)
+    assert poller.verdict == Verdict(
+        "engine_hang", "a completion of one token failed: TimeoutError: timed out"
+    )
+
+
+def test_no_tokens_and_an_error_is_death(engine: TinyEngine, poller: Poller) -> None:
+    engine.behaviour = "fails"
+    poller.start()
+    eventually(lambda: poller.verdict)
+    assert poller.verdict is not None
+    assert poller.verdict.cause == "engine_dead"
+
+
+def test_requests_before_ready_and_our_own_are_not_counted(
+    engine: TinyEngine, poller: Poller
+) -> None:
+    poller.start()
+    eventually(lambda: engine.requests)
+    poller._state.start_complete()
+    eventually(lambda: len(engine.requests) >= 3)
+    assert poller._state.requests == 0
 
 
 def test_an_idle_engine_that_answers_is_left_alone(engine: TinyEngine, poller: Poller) -> None:
     poller.start()
     eventually(lambda: len(engine.requests) >= 2)
-    assert poller.failed == ""
+    assert poller.verdict is None
     assert engine.requests[0]["max_tokens"] == 1
 
 
@@ -66,7 +87,7 @@ def test_an_engine_without_metrics_is_asked_from_time_to_time(
     engine.behaviour = "no-metrics"
     poller.start()
     eventually(lambda: len(engine.requests) >= 2)
-    assert poller.failed == ""
+    assert poller.verdict is None
 
 
 def test_a_suspicion_is_proven_at_once(engine: TinyEngine, poller: Poller) -> None:
@@ -82,5 +103,5 @@ def test_an_engine_that_refuses_completions_is_not_called_dead(
     engine.behaviour = "refuses"
     poller.start()
     eventually(lambda: engine.requests and engine.healths > 12)
-    assert poller.failed == ""
+    assert poller.verdict is None
     assert len(engine.requests) == 1

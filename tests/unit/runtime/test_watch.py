@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from xpullm_runtime.config import RuntimeConfig
-from xpullm_runtime.watch import TokenFlow, Vitals, Watchdog
+from xpullm_runtime.watch import TokenFlow, Verdict, Vitals, Watchdog
 
 CONFIG = RuntimeConfig(
     startup_deadline_seconds=1000, no_progress_seconds=100, hang_seconds=60, oom_grace_seconds=5
@@ -40,7 +40,7 @@ def test_it_is_left_alone(vitals: Vitals) -> None:
         (replace(SERVING, now=105, health=0, unhealthy_since=45), "engine_hang"),
         (replace(SERVING, now=60, health=500, unhealthy_since=45), "engine_dead"),
         (replace(STARTING, now=60, served=True, health=500, unhealthy_since=45), "engine_dead"),
-        (replace(SERVING, failed="a completion of one token failed"), "engine_dead"),
+        (replace(SERVING, found=Verdict("engine_hang", "no token")), "engine_hang"),
     ],
 )
 def test_it_is_ended(vitals: Vitals, cause: str) -> None:
