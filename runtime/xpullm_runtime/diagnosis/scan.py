@@ -12,11 +12,11 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 TAIL_CHARS = 2_000_000  # the cause stands 60–200 lines above the end; this is 100 times that
-SEARCHED_CHARS = 700_000  # of what is left once repetition is taken out
+SEARCHED_CHARS = 500_000  # of what is left once repetition is taken out
 LONG = 2000  # a longer line may have lost its newlines
 PER_SHAPE = 60  # occurrences of one line shape that are looked at, first and last ones
-PER_LITERAL = 40  # shapes with one literal that are looked at, first and last ones
-MAX_LINES = 1200  # lines that patterns are tried on, at most
+PER_LITERAL = 30  # shapes with one literal that are looked at, first and last ones
+MAX_LINES = 800  # lines that patterns are tried on, at most
 
 _NO_DIGITS = str.maketrans("", "", "0123456789")
 _LOST_NEWLINE = re.compile(
