@@ -49,7 +49,7 @@ class Wave:
 @dataclass(frozen=True, slots=True)
 class Result:
     """`outcome`: passed, incomplete (time was up, nothing failed), refused (the engine does not
-    serve such requests), failed.
+    serve such requests), silent (time was up before any token), failed.
     """
 
     outcome: str
@@ -146,7 +146,7 @@ class BurnIn:
             return "refused", str(self._error)[:300]
         if time.monotonic() >= self._deadline:
             limit = f"time limit of {self._config.burn_in_seconds:g} s"
-            return ("incomplete", limit) if self._tokens else ("failed", f"no token within {limit}")
+            return ("incomplete", limit) if self._tokens else ("silent", f"no token within {limit}")
         if self._error is not None:
             return "failed", str(self._error)[:300]
         return "passed", ""

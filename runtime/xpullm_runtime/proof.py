@@ -36,11 +36,11 @@ class Proof(threading.Thread):
             return
         for _ in range(2):
             result = self._attempt()
-            if result.outcome != "failed":
+            if result.outcome not in ("failed", "silent"):
                 self.done.set()
                 return
             self._await_health()
-        error = EngineError(result.detail, timed_out=not result.tokens)
+        error = EngineError(result.detail, timed_out=result.outcome == "silent")
         self.verdict = unanswered("burn-in failed twice", error)
 
     def summary(self) -> str:

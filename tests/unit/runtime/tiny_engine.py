@@ -63,7 +63,8 @@ class Handler(BaseHTTPRequestHandler):
             tokens = 3.0 + (server.healths if server.flowing else 0)
             text = "vllm:prompt_tokens_total 7.0\n"
             text += f'vllm:generation_tokens_total{{engine="0"}} {tokens}\n'
-            text += 'vllm:request_success_total{finished_reason="stop"} 2.0\n'
+            done = 2.0 + len(server.requests)
+            text += f'vllm:request_success_total{{finished_reason="stop"}} {done}\n'
             text += 'vllm:request_success_total{finished_reason="length"} 1.0\n'
             self._answer(200, text.encode())
         else:
