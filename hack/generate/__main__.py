@@ -9,6 +9,7 @@ from pathlib import Path
 from hack.generate import openapi
 from hack.generate.chart import crd_template
 from hack.generate.docs import api_reference
+from hack.generate.failures_doc import failures
 
 from xpullm.api.crd import custom_resource_definitions, to_yaml
 
@@ -17,9 +18,12 @@ KUBERNETES_SCHEMA = ROOT / "operator/xpullm/api/kubernetes_schema/core-v1.json"
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file with its content, from the API's models."""
+    """Every generated file with its content, from the API's models and diagnosis' data."""
     crds = custom_resource_definitions()
-    files = {ROOT / "docs" / "api.md": api_reference(crds)}
+    files = {
+        ROOT / "docs" / "api.md": api_reference(crds),
+        ROOT / "docs" / "failures.md": failures(),
+    }
     for crd in crds:
         name, text = crd["metadata"]["name"], to_yaml(crd)
         files[ROOT / "crds" / f"{name}.yaml"] = text
