@@ -22,7 +22,8 @@ from xpullm.planner.build import target_of
 from xpullm.planner.combine import incompatible, own_format
 from xpullm.planner.estimate import judge
 from xpullm.planner.request import Choice, UserArguments
-from xpullm.planner.search import room, search, wish_of
+from xpullm.planner.search import search, wish_of
+from xpullm.planner.shape import room
 from xpullm.planner.sizes import sizes
 from xpullm.planner.types import Learned
 

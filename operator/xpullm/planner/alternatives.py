@@ -11,16 +11,8 @@ from xpullm.planner.choose import COUNTS, ranks, search_choice
 from xpullm.planner.combine import incompatible, own_format
 from xpullm.planner.estimate import judge
 from xpullm.planner.request import Choice, PlanRequest
-from xpullm.planner.search import (
-    SMALLEST_BATCH,
-    Found,
-    Wish,
-    base_arguments,
-    room,
-    shaped,
-    wish_of,
-    with_pool,
-)
+from xpullm.planner.search import SMALLEST_BATCH, Found, Wish, wish_of
+from xpullm.planner.shape import base_arguments, room, shaped, with_pool
 from xpullm.planner.sizes import sizes
 from xpullm.planner.types import Alternative, Infeasible, Learned, Ledger
 
@@ -35,8 +27,9 @@ def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible
     where = target_of(request, choice)
     tensor, pipeline = next(ranks(request, choice, count), (1, 1))
     tokens = request.user.max_num_batched_tokens or SMALLEST_BATCH
-    base = base_arguments(where, request.user, wish, tokens, wish.min_concurrency, tensor, pipeline)
-    arguments = shaped(where, request.user, base, wish.min_context)
+    context, sequences = wish.min_context, wish.min_concurrency
+    base = base_arguments(where, request.user, context, tokens, sequences, tensor, pipeline)
+    arguments = shaped(where, request.user, base, context)
     s = sizes(where, arguments)
     need = wish.min_concurrency * s.layout.need_bytes(wish.min_context)
     arguments = with_pool(where, request.user, arguments, s, max(need, s.layout.block_bytes))

@@ -1,0 +1,129 @@
+"""Arguments around one batch shape, and the room that its reserve rules leave for the KV cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import floor
+
+from xpullm.planner.request import UserArguments
+from xpullm.planner.sizes import Sizes
+from xpullm.planner.target import Target
+from xpullm.planner.types import Arguments
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+# A plan leaves this much free at start: XPU KV tensors failed after an accepted profile
+# (llm-scaler#578, #672).
+_FREE_AT_START = 1 * GIB
+# Beyond the measured margin: the rule is 0.3 GiB over what is held outside the profile.
+_FURTHER_RESERVE = 31 * MIB
+
+
+def room(where: Target, s: Sizes) -> int:
+    """Bytes that the KV cache may take: the strictest of the reserve rules."""
+    free = where.visible_bytes - where.context_bytes
+    inside = s.weights.resident + s.activation.peak + s.runtime + s.outside
+    graphs_inside = s.graphs - s.graphs_outside
+    outside = s.hole + s.graphs_outside + s.margin + _FURTHER_RESERVE
+    outside = max(outside, s.warmup + s.graphs_outside - s.activation.peak)
+    limits = (
+        free - outside,
+        free - _FREE_AT_START,
+        where.visible_bytes * where.runtime.share_percent(s.ranks) // 100 - where.context_bytes,
+    )
+    return min(limits) - inside - graphs_inside
+
+
+def base_arguments(
+    where: Target,
+    user: UserArguments,
+    context: int,
+    tokens: int,
+    sequences: int,
+    tensor: int,
+    pipeline: int,
+) -> Arguments:
+    """Everything but the size of the pool, and what follows the context (`shaped`)."""
+    engine = where.engine
+    eager = True if user.enforce_eager is None else user.enforce_eager
+    swap = user.swap_space_gib
+    if swap is None and "swap-space" in engine.flags and engine.swap_space_gib:
+        swap = engine.swap_space_gib
+    return Arguments(
+        max_model_len=context,
+        max_num_seqs=sequences,
+        max_num_batched_tokens=max(tokens, sequences),
+        gpu_memory_utilization=user.gpu_memory_utilization,
+        kv_cache_memory_bytes=user.kv_cache_memory_bytes,
+        num_gpu_blocks_override=user.num_gpu_blocks_override,
+        tensor_parallel_size=tensor,
+        pipeline_parallel_size=pipeline,
+        kv_cache_dtype=user.kv_cache_dtype or "auto",
+        block_size=user.block_size or (engine.block_size if engine.block_size_flag else None),
+        dtype=user.dtype or _dtype(where),
+        enforce_eager=eager,
+        enable_chunked_prefill=user.enable_chunked_prefill,
+        swap_space_gib=swap,
+        cpu_offload_gib=user.cpu_offload_gib,
+        extra=user.extra,
+        user=user.names,
+    )
+
+
+def _dtype(where: Target) -> str | None:
+    """float16 where the card or the format needs it; else the checkpoint's own."""
+    allowed = where.quantization.dtypes
+    if allowed[0] == "float16" or not where.bfloat16:
+        return "float16"
+    return None if where.facts.dtype in allowed else allowed[0]
+
+
+def shaped(where: Target, user: UserArguments, base: Arguments, context: int) -> Arguments:
+    """The arguments for one context. Where chunked prefill is a flag it is set, so that the batch
+    needn't follow the context; a user who turned it off gets a batch of the context's length."""
+    chunked = user.enable_chunked_prefill
+    tokens = base.max_num_batched_tokens
+    if where.engine.chunked_prefill == "flag" and chunked is None:
+        chunked = True
+    if chunked is False and user.max_num_batched_tokens is None:
+        tokens = max(tokens, context)
+    return replace(
+        base,
+        max_model_len=context,
+        enable_chunked_prefill=chunked,
+        max_num_batched_tokens=tokens,
+    )
+
+
+def with_pool(
+    where: Target, user: UserArguments, arguments: Arguments, s: Sizes, pool: int
+) -> Arguments:
+    """Tells the engine the size of its pool: pinned where it can, else by utilization."""
+    blocks = s.layout.blocks(pool)
+    share = share_of(where, s, blocks * s.layout.block_bytes)
+    if user.gpu_memory_utilization is not None or s.pinned:
+        return replace(arguments, gpu_memory_utilization=user.gpu_memory_utilization or share)
+    pin = where.accounting.pin
+    if pin not in where.engine.flags:
+        pin = ""
+    if pin == "kv-cache-memory-bytes":
+        return replace(
+            arguments,
+            gpu_memory_utilization=share,
+            kv_cache_memory_bytes=blocks * s.layout.block_bytes,
+        )
+    if pin == "num-gpu-blocks-override":
+        return replace(arguments, gpu_memory_utilization=share, num_gpu_blocks_override=blocks)
+    return replace(arguments, gpu_memory_utilization=share)
+
+
+def share_of(where: Target, s: Sizes, pool: int) -> float:
+    """Utilization for this pool by the engine's own accounting, rounded down to 0.001."""
+    budget = s.weights.resident + pool
+    if where.accounting.pool == "peak":
+        runtime = s.runtime
+        if where.accounting.runtime == "assumed":
+            runtime = where.accounting.runtime_assumed_bytes
+        budget += s.activation.peak + runtime + s.graphs - s.graphs_outside
+    return max(0.001, floor(budget / where.total_bytes * 1000) / 1000)
