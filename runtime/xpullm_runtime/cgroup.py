@@ -28,13 +28,16 @@ class HostMemory:
 
 
 class MemoryCgroup:
-    """Reads one cgroup's files; OOM kills are counted from the moment of construction on."""
+    """Reads one cgroup's files; peak and OOM kills count from the moment of construction on (outside
+    of a container the group is older than the engine).
+    """
 
     def __init__(self, folder: Path | None, version: int) -> None:
         self.folder = folder
         self.version = version
         self._seen_peak = 0
         self._kills_before = self._oom_kills()
+        self._peak_before = self._kernels_peak()
 
     def sample(self) -> HostMemory:
         """One reading; never raises (a cgroup may go away under us)."""
@@ -43,14 +46,13 @@ class MemoryCgroup:
         if self.version == 1:
             limit = self._number("memory.limit_in_bytes")
             usage = self._number("memory.usage_in_bytes")
-            peak = self._number("memory.max_usage_in_bytes")
             inactive = self._field("memory.stat", "total_inactive_file")
         else:
             limit = self._number("memory.max")
             usage = self._number("memory.current")
-            peak = self._number("memory.peak")  # Linux 5.19 and later
             inactive = self._field("memory.stat", "inactive_file")
-        self._seen_peak = max(self._seen_peak, usage, peak)
+        peak = self._kernels_peak()
+        self._seen_peak = max(self._seen_peak, usage, peak if peak > self._peak_before else 0)
         return HostMemory(
             limit_bytes=0 if limit >= _UNLIMITED else limit,
             usage_bytes=usage,
@@ -58,6 +60,10 @@ class MemoryCgroup:
             peak_bytes=self._seen_peak,
             oom_kills=max(0, self._oom_kills() - self._kills_before),
         )
+
+    def _kernels_peak(self) -> int:
+        # memory.peak: Linux 5.19 and later
+        return self._number("memory.max_usage_in_bytes" if self.version == 1 else "memory.peak")
 
     def _oom_kills(self) -> int:
         name = "memory.oom_control" if self.version == 1 else "memory.events"

@@ -49,9 +49,14 @@ def test_version_1_inside_a_container_shows_the_own_group_at_the_mounts_root(
             "9:memory:/kubepods/pod1/c1\n1:name=systemd:/x\n0::/\n",
         )
     )
-    assert group.sample() == HostMemory(8 * GIB, 3 * GIB, 2 * GIB, 4 * GIB, oom_kills=0)
-    write(mount, memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
-    assert group.sample().oom_kills == 1  # counted since the start, not since the group's birth
+    # Peak and kills count since the start, not since the group's birth.
+    assert group.sample() == HostMemory(8 * GIB, 3 * GIB, 2 * GIB, 3 * GIB, oom_kills=0)
+    write(
+        mount,
+        memory__max_usage_in_bytes="5368709120\n",
+        memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+    )
+    assert group.sample() == HostMemory(8 * GIB, 3 * GIB, 2 * GIB, 5 * GIB, oom_kills=1)
 
 
 def test_version_2_with_an_old_kernel_keeps_the_highest_usage_seen(tmp_path: Path) -> None:
