@@ -28,8 +28,8 @@ class HostMemory:
 
 
 class MemoryCgroup:
-    """Reads one cgroup's files. Peak and OOM kills count from the moment of construction on: outside
-    of a container the group is older than the engine.
+    """Reads one cgroup's files. Peak and OOM kills count from the moment of construction on:
+    outside of a container the group is older than the engine.
     """
 
     def __init__(self, folder: Path | None, version: int) -> None:
