@@ -156,15 +156,23 @@ def _runtime(row: Mapping[str, Any]) -> Runtime:
         max_split_bytes=row.get("max_split_mib", 0) * MIB,
         compute_units=row["compute_units"],
         zero_point_bits=row.get("zero_point_bits", 0),
+        block_size=row.get("block_size", 0),
         shares=tuple((int(n), p) for n, p in row.get("shares_percent", {}).items()),
         source=row["source"],
     )
 
 
 @cache
+def flag_lists() -> Mapping[str, list[str]]:
+    """The long flags, without dashes, of each known vLLM release (hack/generate/flags.py)."""
+    lists: dict[str, list[str]] = json.loads((DATA / "flags.json").read_text(encoding="utf-8"))
+    return MappingProxyType(lists)
+
+
+@cache
 def engines() -> Mapping[str, tuple[Engine, ...]]:
     """All versions of each engine, oldest first."""
-    flags: dict[str, list[str]] = json.loads((DATA / "flags.json").read_text(encoding="utf-8"))
+    flags = flag_lists()
     result: dict[str, tuple[Engine, ...]] = {}
     for name, family in _toml("engines.toml").items():
         common = {k: v for k, v in family.items() if k != "version"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from xpullm.catalog.load import engines, gpus, models
+from xpullm.catalog.load import engines, flag_lists, gpus, models
 from xpullm.catalog.types import GPU, Engine
 
 
@@ -40,7 +40,8 @@ def default_engine(name: str, architecture: str | None = None) -> Engine | None:
 @cache
 def find_engine(name: str, version: str) -> Engine | None:
     """The entry for a version: the same, else one of the same release (0.25.x), else the newest
-    below it, else the oldest. The last two are guesses and have `assumed` set."""
+    below it, else the oldest. The last two are guesses and have `assumed` set. Flags are those of
+    the nearest known release between the entry's and the wanted version."""
     family = engines().get(name, ())
     for entry in family:
         if version == entry.version:
@@ -51,7 +52,14 @@ def find_engine(name: str, version: str) -> Engine | None:
     same = [e for e in family if version_key(e.version)[:2] == wanted[:2]]
     below = [e for e in family if version_key(e.version) <= wanted]
     entry = (same or below or family[:1])[-1]
-    return replace(entry, version=version, assumed=not same)
+    return replace(entry, version=version, assumed=not same, flags=_flags(entry, wanted))
+
+
+def _flags(entry: Engine, wanted: tuple[int, ...]) -> frozenset[str]:
+    if entry.version != entry.vllm_version:
+        return entry.flags  # an image line with version numbers of its own
+    newer = [v for v in flag_lists() if version_key(entry.version) < version_key(v) <= wanted]
+    return frozenset(flag_lists()[max(newer, key=version_key)]) if newer else entry.flags
 
 
 def find_model(name: str) -> Mapping[str, Any] | None:

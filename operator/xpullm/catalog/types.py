@@ -109,7 +109,8 @@ class Runtime:
     `compile_bytes`: what compiling adds to the activation peak; `graph_layer_bytes`: one layer
     in one captured graph. `max_split_bytes`: blocks from this size on are not split while weights
     load, so that each is rounded to 2 MiB (0: no such rule). `zero_point_bits`: what a zero point
-    becomes in the platform's 4-bit kernel (0: as stored). `shares`: (ranks, percent) limits of
+    becomes in the platform's 4-bit kernel (0: as stored). `block_size`: the KV block
+    where it isn't the engine's own (0). `shares`: (ranks, percent) limits of
     planned use.
     `margin_bytes`: what fragmentation took on top in measured runs under the worst load.
     """
@@ -126,6 +127,7 @@ class Runtime:
     max_split_bytes: int
     compute_units: int
     zero_point_bits: int
+    block_size: int
     shares: tuple[tuple[int, int], ...]
     source: str
 
@@ -180,7 +182,8 @@ class Family:
     loading needs one more. `always_tied`; `transformers_backend`: run through transformers (no
     rotary table of its own). `output_gate`: the query projection has twice its size.
     `multimodal`: has an encoder besides the text model, of `vision_millions` parameters where the
-    config has no vision_config.
+    config has no vision_config; its largest item takes `encoder_item_tokens`, each costing
+    `encoder_token_kib` of activations and encoder cache.
     """
 
     name: str
@@ -195,6 +198,8 @@ class Family:
     output_gate: bool
     multimodal: bool
     vision_millions: int
+    encoder_item_tokens: int
+    encoder_token_kib: int
     source: str
 
 

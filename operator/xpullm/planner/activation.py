@@ -12,10 +12,6 @@ from dataclasses import dataclass
 from xpullm.catalog import Accounting, Runtime, Sampler
 from xpullm.planner.facts import ModelFacts
 
-# vLLM v1/core encoder budget: an image takes about this many tokens of the widest encoder input;
-# measured on encoders by us: 0.4 to 1.1 GiB per 16384 budget tokens at hidden size 3584.
-_ENCODER_ELEMENTS = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Activation:
@@ -68,7 +64,7 @@ def activation(
     units = sampler.profile_units + (0.5 if element == 4 else 0.0)
     head = int(units * unit) + (tokens + rows) * h * element
     library = runtime.gemm_workspace_bytes
-    encoder = encoder_tokens * h * _ENCODER_ELEMENTS * element if encoder_tokens else 0
+    encoder = encoder_tokens * facts.encoder_token_bytes
     forward = max(mlp, attention + latent) + (0 if quantized else library)
     forward += runtime.compile_bytes if compiled else 0
     peak = max(forward, head + library, encoder) + experts

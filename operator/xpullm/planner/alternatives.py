@@ -10,13 +10,14 @@ from xpullm.planner.build import target_of
 from xpullm.planner.choose import COUNTS, ranks, search_choice
 from xpullm.planner.combine import incompatible, own_format
 from xpullm.planner.estimate import judge
-from xpullm.planner.request import Choice, PlanRequest
+from xpullm.planner.request import Choice, PlanRequest, UserArguments
 from xpullm.planner.search import SMALLEST_BATCH, Found, Wish, wish_of
 from xpullm.planner.shape import base_arguments, room, shaped, with_pool
 from xpullm.planner.sizes import sizes
 from xpullm.planner.types import Alternative, Infeasible, Learned, Ledger
 
 GIB = 1 << 30
+TEXT_ONLY = '{"image":0,"video":0}'
 _WANTED = 5
 _OF_ONE_KIND = 2
 
@@ -109,6 +110,9 @@ def _changes(request: PlanRequest, choice: Choice, wish: Wish) -> Iterator[Chang
     if "fp8" in choice.engine.kv_cache_dtypes and request.user.kv_cache_dtype is None:
         user = replace(request.user, kv_cache_dtype="fp8")
         yield "spec.engine.args[kv-cache-dtype]", "fp8", replace(request, user=user), choice, count
+    if request.facts.multimodal and "limit-mm-per-prompt" not in request.user.names:
+        text_only = replace(request, user=_text_only(request.user))
+        yield "spec.engine.args[limit-mm-per-prompt]", TEXT_ONLY, text_only, choice, count
     for other in _smaller_formats(request, choice):
         yield "spec.quantization", _format_text(other, choice), request, other, count
     free = replace(request, user=replace(request.user, tensor_parallel_size=None))
@@ -126,6 +130,11 @@ def _changes(request: PlanRequest, choice: Choice, wish: Wish) -> Iterator[Chang
         for other in larger:
             value = other.gpu.name if more == count else f"{other.gpu.name}, count {more}"
             yield "spec.gpu.type", value, free, other, more
+
+
+def _text_only(user: UserArguments) -> UserArguments:
+    flag = ("limit-mm-per-prompt", TEXT_ONLY)
+    return replace(user, flags=(*user.flags, flag), extra=(*user.extra, flag))
 
 
 def _format_text(other: Choice, choice: Choice) -> str:

@@ -82,9 +82,8 @@ def environment(request: PlanRequest, choice: Choice, where: Target, s: Sizes) -
     """The engine's environment; the user's own entries win."""
     env = dict(choice.engine.env)
     if choice.engine.name == "ipex-llm":
-        env["IPEX_LLM_LOWBIT"] = (
-            dict(choice.quantization.flags["ipex-llm"])["load-in-low-bit"] or ""
-        )
+        flags = dict(choice.quantization.flags.get("ipex-llm", ()))
+        env["IPEX_LLM_LOWBIT"] = flags.get("load-in-low-bit") or "fp16"
     if over_single_allocation(where, s):
         env["UR_L0_ENABLE_RELAXED_ALLOCATION_LIMITS"] = "1"
     env.update(request.env)

@@ -73,6 +73,8 @@ class ModelFacts:
     transformers_backend: bool
     multimodal: bool
     vision_params: int
+    encoder_item_tokens: int
+    encoder_token_bytes: int
     rotary_rows: int
     rotary_tables: int
     stored: Stored | None
@@ -199,6 +201,8 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         transformers_backend=family.transformers_backend,
         multimodal=multimodal,
         vision_params=_vision_params(outer, family, unsure) if multimodal else 0,
+        encoder_item_tokens=family.encoder_item_tokens if multimodal else 0,
+        encoder_token_bytes=family.encoder_token_kib * 1024 if multimodal else 0,
         rotary_rows=_rotary_rows(fields, max_position),
         rotary_tables=2
         if kinds[0] and kinds[1] and family.name.startswith(("gemma3", "gemma4"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xpullm.catalog import quantizations
-from xpullm.planner.alternatives import infeasible
+from xpullm.planner.alternatives import TEXT_ONLY, infeasible
 from xpullm.planner.build import build, over_single_allocation, target_of
 from xpullm.planner.choose import candidates, search_choice
 from xpullm.planner.combine import incompatible
@@ -63,6 +63,12 @@ def _notes(
     if not where.facts.is_moe and where.accounting.pool == "current":
         notes.append(
             "this engine doesn't reserve activations; the plan leaves them outside its budget"
+        )
+    encoder = found.sizes.activation.encoder
+    if encoder > GIB:
+        notes.append(
+            f"{encoder / GIB:.1f} GiB are kept for images; a text-only service saves them with"
+            f" limit-mm-per-prompt {TEXT_ONLY} in spec.engine.args"
         )
     higher = higher_precision(request, choice, count, wish, found, learned)
     if higher:

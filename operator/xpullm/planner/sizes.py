@@ -72,7 +72,7 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
     stage = _worst_stage(target, tensor, pipeline)
     tokens = batched_tokens(target, arguments)
     element = kv_element_bytes(arguments.kv_cache_dtype, target.form.element)
-    block = arguments.block_size or target.engine.block_size
+    block = arguments.block_size or runtime.block_size or target.engine.block_size
     speculative, draft_layers = speculation(arguments)
     if draft_layers:
         stage = _with_draft(stage, facts.layers, target.form.element * facts.hidden**2 * 2)
@@ -145,11 +145,11 @@ def _pool(
     graphs: int,
     layout: KVLayout,
 ) -> tuple[int, bool]:
-    if arguments.kv_cache_memory_bytes is not None:
-        return arguments.kv_cache_memory_bytes, True
+    accounting = target.accounting
+    if arguments.kv_cache_memory_bytes is not None and accounting.pin == "kv-cache-memory-bytes":
+        return arguments.kv_cache_memory_bytes, True  # other generations accept but ignore it
     if arguments.num_gpu_blocks_override is not None:
         return arguments.num_gpu_blocks_override * layout.block_bytes, True
-    accounting = target.accounting
     if accounting.pool == "current":
         return budget - stage.resident, False
     runtime = accounting.runtime_assumed_bytes if accounting.runtime == "assumed" else non_torch
@@ -221,7 +221,7 @@ def encoder_tokens(target: Target, arguments: Arguments, tokens: int) -> int:
     limits = (extra.get("limit-mm-per-prompt") or "").replace(" ", "")
     if '"image":0' in limits or "image=0" in limits:
         return 0
-    return max(tokens, 8192)
+    return max(tokens, target.facts.encoder_item_tokens)
 
 
 def lora_bytes(target: Target, arguments: Arguments) -> int:

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from statistics import median
 from typing import Any
 
 from tests.bench.estimator.rows import Row, asked, from_log, load
 from tests.bench.estimator.table import HEAD, Deviation, line, verdicts
 
-from xpullm.catalog import find_engine
-from xpullm.planner import estimate_row
+from xpullm.catalog import default_engine, find_engine, gpus, models, quantizations
+from xpullm.planner import Choice, Plan, PlanRequest, Serving, estimate_row, parse_config, plan
+from xpullm.planner.combine import incompatible, own_format
 
 QUANTITIES = (
     "weights_gib",
@@ -83,7 +85,7 @@ def print_layouts() -> None:
     """The cache layout alone: capacity in tokens of the pool that the log prints."""
     pairs = []
     for row in load("engine_logs"):
-        question = from_log(row)
+        question = from_log(row, weights_matter=False)
         if question is None or not row["kv_cache_gib"] or not row["kv_cache_tokens"]:
             continue
         pinned = {**question["args"], "kv_cache_memory_bytes": int(row["kv_cache_gib"] * 2**30)}
@@ -108,11 +110,37 @@ def print_speed() -> None:
     print(f"\nestimate: {20 * len(rows) / seconds:,.0f} rows per second of one core")
 
 
+def print_plan_speed() -> None:
+    """CPU time of plan() for every model on every card, alternatives proven where nothing fits."""
+    feasible: list[float] = []
+    infeasible: list[float] = []
+    for name, entry in models().items():
+        facts = parse_config(entry["config"])
+        for gpu in gpus().values():
+            engine = default_engine(gpu.default_engine, gpu.architecture)
+            if engine is None:
+                continue
+            stored = own_format(facts, gpu, engine)
+            if incompatible(facts, gpu, engine, stored) is not None:
+                continue
+            choice = Choice(gpu, engine, quantizations()[stored])
+            request = PlanRequest(name, "main", facts, (choice,), 1, Serving())
+            start = time.process_time()
+            made = plan(request)
+            milliseconds = (time.process_time() - start) * 1000
+            (feasible if isinstance(made, Plan) else infeasible).append(milliseconds)
+    for title, times in (("feasible", feasible), ("with alternatives", infeasible)):
+        times.sort()
+        p99 = times[int(0.99 * len(times))]
+        print(f"plan, {title}: {len(times)} plans, p50 {median(times):.2f} ms, p99 {p99:.2f} ms")
+
+
 def main() -> None:
     print_measured("vllm_measured")
     print_measured("vllm_boundary")
     print_logs()
     print_speed()
+    print_plan_speed()
 
 
 if __name__ == "__main__":

@@ -26,7 +26,18 @@ _STORED = {
 
 def load(name: str) -> list[Row]:
     text = (DATA / f"{name}.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    rows = [json.loads(line) for line in text.splitlines()]
+    return [_completed(row) for row in rows] if name == "engine_logs" else rows
+
+
+def _completed(row: Row) -> Row:
+    """A log with what follows from its own lines: tokens from blocks, V0 from its format."""
+    extra = row["extra"] or {}
+    if row["kv_cache_tokens"] is None and row["gpu_blocks"] and row["platform"] == "cuda":
+        row["kv_cache_tokens"] = row["gpu_blocks"] * (row["block_size"] or 16)
+    if row["engine_version"] is None and extra.get("engine_gen") == "V0":
+        row["engine_version"] = "0.8.5"
+    return row
 
 
 def asked(row: Row) -> Row:
@@ -34,15 +45,18 @@ def asked(row: Row) -> Row:
     return {key: row[key] for key in _ASKED}
 
 
-def from_log(row: Row) -> Row | None:
+def from_log(row: Row, *, weights_matter: bool = True) -> Row | None:
     """The question that a log answers, or None where it doesn't say enough: model, format, version
-    and memory must be known."""
+    and memory must be known. A compressed-tensors checkpoint of a hybrid model doesn't say which
+    layers it keeps in 16 bit; that is enough only where weights don't matter."""
     config = _config(str(row["model"] or ""))
     version = row["engine_version"]
     if config is None or version is None or row["max_model_len"] is None:
         return None
     quantization, stored = _format(str(row["quantization"] or "").casefold())
     if quantization == "unknown":
+        return None
+    if weights_matter and config.get("full_attention_interval") and stored == _STORED["w8a8"]:
         return None
     if stored:
         config = {**config, "quantization_config": stored}
@@ -67,7 +81,7 @@ def _arguments(row: Row) -> Row:
     arguments = {
         "max_model_len": row["max_model_len"],
         "max_num_seqs": row["max_num_seqs"] or (1024 if large else 256),
-        "max_num_batched_tokens": row["max_num_batched_tokens"] or (8192 if large else 2048),
+        "max_num_batched_tokens": row["max_num_batched_tokens"] or _silent_batch(row, large),
         "gpu_memory_utilization": row["gpu_memory_utilization"],
         "tensor_parallel_size": row["tp"] or 1,
         "pipeline_parallel_size": row["pp"] or 1,
@@ -75,11 +89,20 @@ def _arguments(row: Row) -> Row:
         "enforce_eager": bool(row["enforce_eager"]) or row["platform"] == "xpu",
         "dtype": row["dtype"],
     }
+    offload = re.search(r"cpu[_-]offload[_-]gb[ =](\d+)", row["notes"] or "")
+    if offload:
+        arguments["cpu_offload_gb"] = int(offload[1])
     draft = re.search(r"MTP (?:speculative |spec=)?(\d+)", row["notes"] or "")
     if draft:
         speculative = {"method": "mtp", "num_speculative_tokens": int(draft[1])}
         arguments["speculative_config"] = json.dumps(speculative)
     return {k: v for k, v in arguments.items() if v is not None}
+
+
+def _silent_batch(row: Row, large: bool) -> int:
+    if str(row["engine_version"]).startswith("0.8"):  # V0 without chunked prefill
+        return max(2048, row["max_model_len"])
+    return 8192 if large else 2048
 
 
 def _format(text: str) -> tuple[str | None, Row | None]:
