@@ -12,7 +12,7 @@ from collections.abc import Callable
 from xpullm.healing.judge import axis, episode, reversed_before, without_effect
 from xpullm.healing.ladder import Move, Rule, rule_for
 from xpullm.healing.levers import batch, budget, correct, pod, storage
-from xpullm.healing.levers.common import Answer
+from xpullm.healing.levers.common import Answer, users_own
 from xpullm.healing.situation import Proposal, Rejection, Situation, Why
 from xpullm.healing.types import PastStep, Step, Stop, Wait
 
@@ -82,6 +82,10 @@ def _answer(situation: Situation, move: Move) -> Answer:
     answer = LEVERS[move.lever](situation, move)
     if isinstance(answer, Rejection):
         return answer
+    if answer.before == answer.after:
+        return Rejection(answer.lever, Why.USELESS, f"{answer.lever} is {answer.before} already")
+    if (touched := users_own(situation, answer.plan.arguments)) is not None:
+        return touched
     lever, steps = answer.lever, episode(situation.history, situation.diagnosis)
     stuck = without_effect(steps)
     if axis(lever) in stuck:

@@ -266,3 +266,20 @@ def test_what_grows_with_time_gets_twice_the_cut_each_time():
     again = decide(situation(plan, failure(OOM, **seen), wish=wish, history=(filled,)))
     assert 7 * GIB - int(once.after) == 768 * MIB
     assert 7 * GIB - int(again.after) == 1536 * MIB
+
+
+def test_a_dependent_of_the_users_blocks_the_lever_too():
+    """Without chunked prefill a shorter context takes the batched tokens along."""
+    mine = frozenset({"max-num-batched-tokens"})
+    plan = plan_of(pinned(7, max_model_len=4096, user=mine))
+    failed = failure("device_oom_profile", "profile", tried_bytes=GIB)
+    stop = decide(situation(plan, failed, chunked_prefill=False))
+    assert isinstance(stop, Stop)
+    assert "max-num-batched-tokens 4096 is yours" in stop.text
+
+
+def test_a_lever_that_would_stay_where_it_is_is_no_step():
+    plan = plan_of(arguments(gpu_memory_utilization=0.5), Pool.LEFTOVER)
+    enough = failure("kv_cache_no_memory", "kv_alloc", max_model_len_fits=100_000)
+    answer = decide(situation(plan, enough, Pool.LEFTOVER))
+    assert not isinstance(answer, Step) or answer.lever != "gpu-memory-utilization"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from xpullm.healing.judge import SHORTAGE
 from xpullm.healing.need import pool_error_bytes
@@ -84,4 +84,18 @@ def user_rejection(situation: Situation, lever: str, value: object) -> Rejection
     )
 
 
+def users_own(situation: Situation, after: Arguments) -> Rejection | None:
+    """An argument of the user's that a step would change, be it as a dependent."""
+    before = situation.arguments
+    for field in fields(Arguments):
+        flag = FLAGS.get(field.name, field.name).replace("_", "-")
+        if getattr(before, field.name) != getattr(after, field.name):
+            owned = user_rejection(situation, flag, getattr(before, field.name))
+            if owned is not None:
+                return owned
+    return None
+
+
+# Flags whose name is not the field's.
+FLAGS = {"swap_space_gib": "swap-space", "cpu_offload_gib": "cpu-offload-gb"}
 Answer = Proposal | Rejection
