@@ -21,7 +21,8 @@ class GPU:
     report for it; engines that multiply utilization with torch's total see this.
     `devices_per_unit`: how many torch devices one allocated unit shows (a Max 1550 shows two
     tiles). `max_allocation_bytes`: the largest single allocation, 0 without a limit.
-    `compute_units`: what the engine's kernels size per-unit buffers with.
+    `compute_units`: what the engine's kernels size per-unit buffers with. `host_mirror`: with
+    several cards in one process the driver pins as much host memory as they use.
     """
 
     name: str
@@ -37,6 +38,7 @@ class GPU:
     max_allocation_bytes: int
     compute_units: int
     bfloat16: bool
+    host_mirror: bool
     default_engine: str
     source: str
     notes: str = ""
@@ -208,8 +210,9 @@ class Engine:
     """One version of one engine: image, program, the flags it knows, and how it counts memory.
 
     The model is given as `model_argument`: "positional" (after `command`) or "--model".
-    `defaults` are flags of every plan, `tensor_parallel` those for more than one rank,
-    `request_logging_off` those that keep prompts out of the log; names are without dashes.
+    `defaults` are flags of every plan, `tensor_parallel` (and `tensor_parallel_env`) those for more
+    than one rank, `request_logging_off` those that keep prompts out of the log; names are without
+    dashes.
     `env_scripts` must be sourced before the engine starts. `chunked_prefill`: "default" (on) or
     "flag" (off unless asked for). `eager_only`: graphs are not available. `block_size_flag`: pass
     --block-size, else the engine chooses `block_size` itself. `host_staging` says where an online
@@ -239,6 +242,7 @@ class Engine:
     chunked_prefill: str
     eager_only: bool
     tensor_parallel: tuple[tuple[str, str | None], ...]
+    tensor_parallel_env: Mapping[str, str]
     swap_space_gib: float
     request_logging_off: tuple[tuple[str, str | None], ...]
     host_staging: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -16,8 +17,6 @@ from xpullm.planner.types import Arguments
 
 GIB = 1 << 30
 _ALIASES = {
-    "gptq4": "gptq",
-    "awq4": "awq",
     "bf16": "bf16",
     "bfloat16": "bf16",
     "float16": "fp16",
@@ -40,7 +39,7 @@ def estimate_row(row: object) -> dict[str, Any]:
         if not isinstance(row, Mapping):
             raise RowError("a row must be a JSON object")
         return {"id": name, **_answer(row)}
-    except (RowError, FactsError) as error:
+    except (RowError, FactsError, RecursionError, TypeError) as error:
         return {"id": name, "starts": None, "safe": None, "reason": str(error)} | dict.fromkeys(
             _ANSWER
         )
@@ -50,7 +49,7 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
     config = row.get("config")
     if not isinstance(config, Mapping):
         raise RowError("config must be the model's config.json as an object")
-    facts = _facts(json.dumps(config, sort_keys=True))
+    facts = _facts(json.dumps(_with_stored(row, config), sort_keys=True))
     args = row.get("args", {})
     if not isinstance(args, Mapping):
         raise RowError("args must be an object of engine arguments")
@@ -87,6 +86,15 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _with_stored(row: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with what "gptq8" or "awq4" say of the checkpoint, where it doesn't itself."""
+    match = re.fullmatch(r"(gptq|awq)([2348])", str(row.get("quantization") or ""))
+    if match is None or "quantization_config" in config:
+        return config
+    stored = {"quant_method": match[1], "bits": int(match[2]), "group_size": 128}
+    return {**config, "quantization_config": {**stored, "zero_point": match[1] == "awq"}}
+
+
 @lru_cache(maxsize=4096)
 def _facts(config: str) -> ModelFacts:
     return parse_config(json.loads(config))
@@ -111,7 +119,7 @@ def _quantization(row: Mapping[str, Any], facts: ModelFacts) -> Quantization:
     if value is None:
         name = facts.stored.name if facts.stored else "fp16" if facts.dtype == "float16" else "bf16"
     else:
-        name = _ALIASES.get(str(value), str(value))
+        name = _ALIASES.get(str(value), re.sub(r"^(gptq|awq)[2348]$", r"\1", str(value)))
     if name not in known:
         raise RowError(f"quantization {name!r} isn't in the catalogue: {', '.join(known)}")
     return known[name]

@@ -81,6 +81,8 @@ def build(
 def environment(request: PlanRequest, choice: Choice, where: Target, s: Sizes) -> Mapping[str, str]:
     """The engine's environment; the user's own entries win."""
     env = dict(choice.engine.env)
+    if s.ranks > 1:
+        env.update(choice.engine.tensor_parallel_env)
     if choice.engine.name == "ipex-llm":
         flags = dict(choice.quantization.flags.get("ipex-llm", ()))
         env["IPEX_LLM_LOWBIT"] = flags.get("load-in-low-bit") or "fp16"

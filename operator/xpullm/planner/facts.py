@@ -236,12 +236,12 @@ def _layer_kinds(fields: Fields, layers: int, unsure: list[str]) -> tuple[int, i
         for kind in listed[:layers]:
             counts[str(kind)] = counts.get(str(kind), 0) + 1
     if counts and all(isinstance(n, int) and n >= 0 for n in counts.values()):
-        window = counts.get("sliding_attention", 0) + counts.get("chunked_attention", 0)
-        full = counts.get("full_attention", 0)
-        return full, window, max(0, layers - full - window)
+        return _counted(fields, counts, layers, unsure)
     interval = fields.optional("full_attention_interval")
-    if interval and fields.get("linear_num_value_heads"):
-        return layers // interval, 0, layers - layers // interval
+    if interval:
+        full = layers // interval
+        counts = {"full_attention": full, "linear_attention": layers - full}
+        return _counted(fields, counts, layers, unsure)
     window = fields.optional("sliding_window")
     if not window or fields.get("use_sliding_window") is False:
         return layers, 0, 0
@@ -260,6 +260,21 @@ def _layer_kinds(fields: Fields, layers: int, unsure: list[str]) -> tuple[int, i
     if model_type not in ("mistral", "mixtral", "phi3", "starcoder2", "qwen2", "phimoe", "phi3_v"):
         unsure.append("sliding_window without a layer pattern; all layers take full length")
     return layers, 0, 0
+
+
+def _counted(
+    fields: Fields, counts: Mapping[str, int], layers: int, unsure: list[str]
+) -> tuple[int, int, int]:
+    """Kinds from their counts; layers of a kind whose state isn't described count as full ones."""
+    window = min(counts.get("sliding_attention", 0) + counts.get("chunked_attention", 0), layers)
+    if not fields.optional("sliding_window"):
+        window = 0
+    linear = min(counts.get("linear_attention", 0) + counts.get("mamba", 0), layers - window)
+    described = ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim")
+    if linear and not all(fields.optional(name) for name in (*described, "linear_value_head_dim")):
+        unsure.append(f"the state of {linear} linear layers isn't described; counted as attention")
+        linear = 0
+    return layers - window - linear, window, linear
 
 
 def _moe_layers(fields: Fields, layers: int) -> int:

@@ -38,7 +38,7 @@ def host_memory(where: Target, arguments: Arguments, s: Sizes) -> HostMemory:
         terms.append(Term("weights offloaded", moved, "cpu-offload-gb per card", f"{ranks} cards"))
     if not arguments.enforce_eager:
         terms.append(Term("compiler", _COMPILE, "torch.compile and kernel compilers", ""))
-    if ranks > 1 and where.accounting.total != "cuda":
+    if ranks > 1 and where.host_mirror:
         mirror = (s.weights.resident + max(0, s.pool)) * ranks
         terms.append(
             Term(

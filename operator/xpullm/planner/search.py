@@ -110,6 +110,8 @@ class _Search:
     def _batches(self) -> tuple[int, ...]:
         if self.user.max_num_batched_tokens is not None:
             return (self.user.max_num_batched_tokens,)
+        if self.where.facts.is_hybrid:  # a batch must hold one of their large blocks (align mode)
+            return (DEFAULT_BATCHED_TOKENS,)
         return (DEFAULT_BATCHED_TOKENS, DEFAULT_BATCHED_TOKENS // 2, SMALLEST_BATCH)
 
     def _most(self) -> int:

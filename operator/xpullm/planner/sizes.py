@@ -200,7 +200,7 @@ def speculation(arguments: Arguments) -> tuple[int, int]:
         return 0, 0
     try:
         config = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0, 0
     if not isinstance(config, dict):
         return 0, 0

@@ -31,6 +31,7 @@ class Target:
     max_allocation_bytes: int
     activations_8bit: bool
     bfloat16: bool
+    host_mirror: bool
 
 
 @lru_cache(maxsize=4096)
@@ -70,6 +71,7 @@ def target(
         max_allocation_bytes=gpu.max_allocation_bytes if gpu and visible_bytes is None else 0,
         activations_8bit=platform == "cuda" and quantization.name == "fp8",
         bfloat16=gpu.bfloat16 if gpu else True,
+        host_mirror=gpu.host_mirror if gpu else False,
     )
 
 
@@ -84,7 +86,8 @@ def weight_format(
     bits, group = quantization.weight_bits, quantization.group_size
     asymmetric = quantization.zero_bits > 0
     if stored is not None and stored.name == quantization.name and not quantization.moe_only:
-        bits, group = (stored.bits, stored.group_size) if stored.bits < 8 else (0, 0)
+        grouped = quantization.weight_bits > 0 or stored.bits < 8
+        bits, group = (stored.bits, stored.group_size) if grouped else (0, 0)
         asymmetric = not stored.symmetric
     return WeightFormat(
         quantization=quantization,

@@ -10,6 +10,8 @@ from xpullm.planner.allocator import Allocator
 from xpullm.planner.facts import ModelFacts
 from xpullm.planner.modules import Layer, Linear, Model, rank_model, up
 
+# A group's scale where the format has no size of its own: one 16-bit number.
+_SCALE = 2
 # Layers that are simulated one by one; the rest repeat the last of them.
 _SIMULATED = 6
 
@@ -75,7 +77,7 @@ def tensors(form: WeightFormat, linear: Linear) -> tuple[int, ...]:
     zeros = groups * columns * form.zero_bits // 8
     return (
         linear.weights * form.bits // 8,
-        int(groups * columns * q.scale_bytes),
+        int(groups * columns * (q.scale_bytes or _SCALE)),
         zeros,
         4 * linear.inputs,
     )

@@ -82,7 +82,7 @@ def test_engines_only_name_formats_and_flags_that_exist() -> None:
 @pytest.mark.parametrize(
     ("engine", "version", "generation", "assumed"),
     [
-        ("vllm", "0.8.5", "v0-xpu", False),
+        ("vllm", "0.8.3", "v0-xpu", False),
         ("vllm", "0.10.1rc2.dev189+ge2db1164a", "v1-xpu", False),
         ("vllm", "0.19.0", "v1-unified-018", False),
         ("vllm", "0.25.1", "v1-unified-025", False),

@@ -46,8 +46,19 @@ def test_layer_kinds() -> None:
     )
     assert (facts.full_layers, facts.window_layers, facts.window) == (4, 24, 1024)
     hybrid = {**QWEN2_7B, "num_hidden_layers": 64, "full_attention_interval": 4}
-    facts = parse_config({**hybrid, "linear_num_value_heads": 48})
+    linear = {
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": 48,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+    }
+    facts = parse_config({**hybrid, **linear})
     assert (facts.full_layers, facts.linear_layers) == (16, 48)
+    undescribed = parse_config(hybrid)
+    assert (undescribed.full_layers, undescribed.linear_layers) == (64, 0)
+    assert undescribed.unsure == (
+        "the state of 48 linear layers isn't described; counted as attention",
+    )
 
 
 def test_a_window_that_is_off_is_no_window() -> None:
