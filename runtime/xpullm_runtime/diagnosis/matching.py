@@ -14,6 +14,7 @@ from .scan import Log
 from .signatures import Signature, by_literal
 
 _CLAUSE = re.compile(r"[:,;.\])] ?['\"]?|- |\w(?=[A-Z][a-z]+: )|[^\x00-\x7f](?=\w)")
+_FRAME_LINES = 8  # a frame, its source line, carets, and a few lines of a raise
 _CLAUSES = 24  # places in a line where a message may begin
 _WRAPPED = 60  # a shorter line was not broken by a terminal's or collector's width
 
@@ -86,11 +87,23 @@ def _on_its_own(signature: Signature, line: Line, lines: Sequence[str], end: int
         near = "\n".join(lines[line.index : line.index + 4])
         framed = pattern.match(line.full) and signature.needs in near
         return Hit(signature, line, weak=True) if framed else None
+    if signature.where == "raised":
+        raised = pattern.match(line.full) and _last_frame(signature.frame, lines, line.index)
+        return Hit(signature, line, weak=False) if raised else None
     if signature.where == "head":
         found = pattern.match(line.head) or pattern.match(line.full)
     else:
         found = pattern.search(line.full)
     return Hit(signature, line, weak=False) if found else None
+
+
+def _last_frame(frame: str, lines: Sequence[str], index: int) -> bool:
+    """Whether the frame right above an exception line is in a certain file."""
+    for raw in reversed(lines[max(0, index - _FRAME_LINES) : index]):
+        at = raw.find('File "')
+        if at >= 0:
+            return bool(_compiled(frame).search(raw[at : at + MATCH_CHARS]))
+    return False
 
 
 def _joined(lines: Sequence[str], line: Line) -> str:

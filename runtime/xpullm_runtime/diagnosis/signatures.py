@@ -5,7 +5,8 @@ Fields of one signature:
   rank          0 told to stop, 1 a root cause, 2 weak root cause, 3 how a process ended, 4 wrapper
   order         between hits of one traceback the lowest wins (default 3)
   where         head: the message begins so · line: anywhere in the line · k8s: a line of an event
-                or a description · frame: a traceback's frame
+                or a description · frame: a traceback's frame · raised: the exception line of a
+                traceback whose last frame matches `frame`
   literals      one of them is in the line (fast); `regex` then decides; `exclude` undoes it
   native        only where neither a logger nor a Python exception speaks (raw SYCL exception); the
                 same line then counts for no other signature
@@ -45,6 +46,7 @@ class Signature:
     move: str = ""
     exclude: str = ""
     needs: str = ""
+    frame: str = ""
     repeats: int = 1
     soft: bool = False
     native: bool = False

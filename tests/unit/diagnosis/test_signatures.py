@@ -24,7 +24,7 @@ def test_the_example_of_a_signature_yields_its_cause(signature):
 @pytest.mark.parametrize("signature", SIGNATURES, ids=lambda s: s.id)
 def test_a_signature_is_well_formed(signature):
     assert signature.cause in causes() or signature.cause == "device_oom"
-    assert signature.where in ("head", "line", "k8s", "frame")
+    assert signature.where in ("head", "line", "k8s", "frame", "raised")
     assert signature.rank in range(6)
     assert not signature.phase or signature.phase in PHASES
     assert all(without_digits(literal).strip() for literal in signature.literals)
