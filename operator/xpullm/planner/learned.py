@@ -10,7 +10,7 @@ from xpullm.planner.types import Arguments, Learned, LearnedEntry
 # A step down that a measured run showed to help: 0.02 to 0.03 of utilization (vLLM 0.25).
 _STEP_PERCENT = 2
 _UNLIMITED = 1 << 62
-# Failures of too much device memory (the diagnosis' words); too small a pool asks for more, not less.
+# Failures of too much device memory (the diagnosis' words); too small a pool asks for more.
 _DEVICE = ("device_oom", "device_memory_busy")
 
 

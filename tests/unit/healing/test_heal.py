@@ -1,6 +1,7 @@
 """heal() on real plans: the seed's case, permissions, modes, and steps that leave the request."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -8,6 +9,7 @@ from xpullm.api import LLMDeployment
 from xpullm.healing import PastStep, Policy, Step, Stop, Wait, heal, judge, past_step, propose
 from xpullm.healing.border import pool_of, remake, situation_of
 from xpullm.healing.situation import GIB, MIB, Pool
+from xpullm.healing.tuning import key_of, learned_for, merge, observation_of, status_of
 from xpullm.planner import Learned, Plan, PlanRequest, plan, resolve, with_arguments
 from xpullm_runtime.diagnosis import Evidence, classify
 from xpullm_runtime.diagnosis.types import Diagnosis
@@ -184,3 +186,22 @@ def test_a_transient_cause_waits_longer_each_time_then_asks_a_person():
     waits = [heal(first, offline, (), Policy(), request, failures=n) for n in range(1, 7)]
     assert [w.seconds for w in waits if isinstance(w, Wait)] == [30, 60, 120, 240, 480]
     assert isinstance(waits[5], Stop)
+
+
+def test_the_next_deployment_starts_from_what_held():
+    """One deployment failed and was healed; the same one made anew does not fail the same way."""
+    request, first = asked()
+    found = classify(Evidence(log=SEED, exit_code=1, was_ready=True))
+    step = heal(first, found, (), Policy(), request)
+    time, key = "2026-11-23T02:00:00Z", key_of(first, "6.14.0")
+    seen = [
+        observation_of(first, "Failed", time=time, cause=found.cause, phase="runtime", node="n"),
+        observation_of(step.plan, "Healthy", time=time, node="n"),
+    ]
+    now = datetime(2026, 11, 23, 3, tzinfo=UTC)
+    record = {"status": status_of(key, merge((), seen, now))}
+    again = plan(request, learned_for([record], key, now, node_count=1))
+    assert again.ledger.kv_cache_bytes == step.plan.ledger.kv_cache_bytes
+    assert again.arguments.max_model_len == step.plan.arguments.max_model_len
+    # elsewhere in a larger fleet one node's failure does not bind
+    assert plan(request, learned_for([record], key, now, node_count=9)).hash == first.hash
