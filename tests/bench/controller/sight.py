@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
-from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, POD, Kind
+from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, POD, SERVICE, Kind
+from xpullm.controller.routes import settled
 
 OWNER = "xpullm.io/deployment"
 
@@ -22,13 +23,17 @@ class Sight:
     def __init__(self, client: ApiClient, namespace: str) -> None:
         self._client = client
         self._namespace = namespace
+        self.deployed: dict[str, float] = {}
+        self.served: dict[str, float] = {}
+        self.ready: dict[str, float] = {}
+        self.state: dict[str, Any] = {}  # every LLMDeployment as last seen
         self.failed: dict[str, float] = {}
         self.told: dict[str, float] = {}
         self.stepped: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def forget(self) -> None:
-        """Begin anew; what has failed before is no news."""
+        """Wait for new failures; those before are no news."""
         for seen in (self.failed, self.told, self.stepped):
             seen.clear()
 
@@ -37,6 +42,7 @@ class Sight:
             (POD, self._pod),
             (LLMDEPLOYMENT, self._llmd),
             (DEPLOYMENT, self._deployment),
+            (SERVICE, self._service),
         ):
             self._tasks.append(asyncio.create_task(self._watch(kind, look)))
         await asyncio.sleep(1)
@@ -75,9 +81,16 @@ class Sight:
             self.failed.setdefault(pod["metadata"]["labels"][OWNER], time.monotonic())
 
     def _llmd(self, llmd: Any) -> None:
+        self.state[llmd["metadata"]["name"]] = llmd
+        if settled(llmd):
+            self.ready.setdefault(llmd["metadata"]["name"], time.monotonic())
         if llmd.get("status", {}).get("healing", {}).get("lastCause"):
             self.told.setdefault(llmd["metadata"]["name"], time.monotonic())
 
+    def _service(self, service: Any) -> None:
+        self.served.setdefault(service["metadata"]["name"], time.monotonic())
+
     def _deployment(self, deployment: Any) -> None:
+        self.deployed.setdefault(deployment["metadata"]["name"], time.monotonic())
         if deployment["metadata"].get("annotations", {}).get("xpullm.io/attempt", "0") != "0":
             self.stepped.setdefault(deployment["metadata"]["name"], time.monotonic())
