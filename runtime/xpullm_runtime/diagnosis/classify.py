@@ -201,7 +201,7 @@ def _from_exit(
         return _diagnosis(_EXIT_CODES[code], public(phase_at(way, end)), [label, *last])
     if code in (126, 127, 128) and not wrapped:
         return _diagnosis("bad_pod_spec", "starting", [label, *last], actionable=facts.terminated)
-    if code == 143 and not wrapped:
+    if code == 143:  # wrappers after a SIGTERM are shutdown noise
         if facts.deleted or way.ready(end):
             return _diagnosis("sigterm", "shutdown", [label, *last])
         return _diagnosis("startup_killed", "startup", [label, *last])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .matching import Hit
 from .phases import Course
 
+_WRAPPER = 4  # the first rank that names no cause
 _TRACEBACK = 80  # lines within which hits belong to one failure
 _FOLLOW_ON_CCL = ("Broken pipe", "pmi", "kvs", "Connection reset", "ccl::v1::exception")
 
@@ -14,7 +15,7 @@ _FOLLOW_ON_CCL = ("Broken pipe", "pmi", "kvs", "Connection reset", "ccl::v1::exc
 def root(found: Sequence[Hit], course: Course) -> Hit | None:
     """Choose the cause among the hits (in the order of the log)."""
     alive = [hit for hit in found if not course.survived(hit.line.index)]
-    if any(not hit.weak for hit in alive):
+    if any(not hit.weak and hit.signature.rank < _WRAPPER for hit in alive):
         alive = [hit for hit in alive if not hit.weak or hit.signature.where == "frame"]
     hard = [hit for hit in alive if not hit.signature.soft]
     if hard and not all(hit.signature.rank >= 2 for hit in hard):

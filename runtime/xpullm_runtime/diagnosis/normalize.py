@@ -12,6 +12,7 @@ from dataclasses import dataclass
 MATCH_CHARS = 1500  # a pattern sees no more of one line: bounds every pattern's time
 
 _ANSI = re.compile(r"(?:\x1b|\\x1b|\\u001b|\\033|#033|\^\[)\[[0-9;?]*[A-Za-z]|�\[[0-9;]*m")
+_COLOUR_MARKS = ("\x1b[", "\\x1b[", "\\u001b[", "033[", "^[[", "�[")
 _TAG = re.compile(r"\(([A-Za-z][^\n]{0,80}?) ?(?:rank=(\d+) )?\bpid=\d+[^)\n]{0,60}\) ?")
 _LOGGER = re.compile(
     r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)? "
@@ -75,7 +76,7 @@ class Line:
 
 def clean(raw: str) -> str:
     """Remove colours, real ones and those that a log collector spelled out."""
-    if "[" in raw and any(mark in raw for mark in ("\x1b", "\\x1b", "\\u001b", "033[", "^[[", "�")):
+    if any(mark in raw for mark in _COLOUR_MARKS):
         raw = _ANSI.sub("", raw)
     return raw
 

@@ -11,14 +11,22 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable
 
+from .normalize import clean
+
 TAIL_CHARS = 2_000_000  # the cause stands 60–200 lines above the end; this is 100 times that
 SEARCHED_CHARS = 500_000  # of what is left once repetition is taken out
+NARROW, WIDE = 78, 260  # widths of terminals that people copy logs from
 LONG = 2000  # a longer line may have lost its newlines
 PER_SHAPE = 60  # occurrences of one line shape that are looked at, first and last ones
 PER_LITERAL = 30  # shapes with one literal that are looked at, first and last ones
 MAX_LINES = 800  # lines that patterns are tried on, at most
 
 _NO_DIGITS = str.maketrans("", "", "0123456789")
+# What begins a record of its own: a process tag, a level, a stamp, a traceback.
+_RECORD = re.compile(
+    r"\([A-Z]\w{0,40}[^)\n]{0,40}pid=|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\b|\[|\d{4}-\d\d-\d\d"
+    r"|Traceback |[\w.-]{1,60} {0,9}\| |[\w.]{1,80}(?:Error|Exception)\b"
+)
 _LOST_NEWLINE = re.compile(
     r" (?=(?:\([A-Z]\w{1,40} [^)\n]{0,40}pid=\d+\) )?"
     r"(?:INFO|ERROR|WARNING|CRITICAL) \d\d-\d\d \d\d:)"
@@ -38,9 +46,10 @@ class Log:
             text = text.replace("\x00", "")
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        lines = text.split("\n")
+        lines = clean(text).split("\n")
         if lines[0].startswith('{"log":"'):
-            lines = [_unwrap(line) for line in lines]
+            lines = [_message(line) for line in lines]
+        lines = unwrapped(lines)
         self.rejoined = False  # True: line starts are our guess, nothing can be trusted
         if any(len(line) > 400 for line in lines[:5000]) or len(lines) < 3:
             lines = self._split_long(lines)
@@ -139,6 +148,22 @@ def _within(shapes: list[str]) -> list[str]:
     return begins + ends[::-1]
 
 
+def unwrapped(lines: list[str]) -> list[str]:
+    """Put together what a terminal broke at its width: all such lines are equally long."""
+    width = max(map(len, lines))
+    if not NARROW <= width <= WIDE or len({one for one in lines if len(one) == width}) < 2:
+        return lines
+    out: list[str] = []
+    going_on = False
+    for line in lines:
+        if going_on and line and not line[0].isspace() and not _RECORD.match(line):
+            out[-1] += line
+        else:
+            out.append(line)
+        going_on = len(line) == width
+    return out
+
+
 def without_digits(literal: str) -> str:
     """The form in which `Log.find` takes literals."""
     return literal.translate(_NO_DIGITS)
@@ -148,7 +173,7 @@ def _ends(line: str) -> str:
     return line[:LONG] + " … " + line[-LONG:]
 
 
-def _unwrap(line: str) -> str:
+def _message(line: str) -> str:
     """Docker's json-file driver: one JSON object per line."""
     if not line.startswith('{"log":"'):
         return line
