@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xpullm_runtime import __version__
+
 
 @dataclass(frozen=True, slots=True)
 class PodSettings:
@@ -13,7 +15,8 @@ class PodSettings:
     not visible; off only where devices are simulated.
     """
 
-    runtime_image: str = "ghcr.io/xpullm/xpullm:0.1.0"
+    # The chart's default, of this release; the chart tells the operator which image it runs.
+    runtime_image: str = f"xpullm/xpullm:{__version__}"
     runtime_image_pull_policy: str = "IfNotPresent"
     # video 44 (Debian, Ubuntu) and 39 (Fedora); render 109, 110 (Ubuntu 22.04), 992, 993
     # (Ubuntu 24.04), 105 (Fedora, RHEL): GenAIComps' compose files use 44 and 992.
