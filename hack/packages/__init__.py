@@ -1,0 +1,1 @@
+"""Single files out of published packages, without downloading or importing the packages."""
