@@ -9,16 +9,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from xpullm.healing.flags import from_flags, to_flags
+from xpullm.healing.pareto import (
+    EXPIRY,
+    FAILED,
+    HEALTHY,
+    LIMIT,
+    Observation,
+    at_most,
+    expired,
+    merge,
+)
 from xpullm.planner.types import Arguments, Learned, LearnedEntry, Plan
 
-LIMIT = 32
-EXPIRY = timedelta(days=30)
 NODES_TO_BIND = 2  # one card with a foreign process must not shrink a fleet
-HEALTHY, FAILED = "Healthy", "Failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +53,6 @@ class Key:
             )
         )
         return f"tr-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One set of arguments and what came of it. `time` is RFC 3339."""
-
-    arguments: Arguments
-    outcome: str
-    time: str
-    cause: str = ""
-    phase: str = ""
-    node: str = ""
-    kernel: str = ""
-    planned_bytes: int = 0
 
 
 def key_of(plan: Plan, kernel: str = "") -> Key:
@@ -98,36 +91,6 @@ def observation_of(
     )
 
 
-def merge(
-    entries: Sequence[Observation], new: Iterable[Observation], now: datetime
-) -> tuple[Observation, ...]:
-    """Entries with new ones: unexpired, Pareto-best, at most 32, in a canonical order.
-
-    Kept are the largest sets that held and the smallest that failed, per node. What was seen later
-    about the same arguments on the same node replaces what was seen before. Merging twice changes
-    nothing.
-    """
-    latest: dict[tuple[Any, ...], Observation] = {}
-    for entry in sorted((*entries, *new), key=_order):
-        if not _expired(entry, now):
-            latest[(entry.arguments, entry.node)] = entry
-    kept = [
-        entry
-        for entry in latest.values()
-        if not any(
-            _dominates(other, entry) or _outdates(other, entry)
-            for other in latest.values()
-            if other is not entry
-        )
-    ]
-    kept.sort(key=_order)
-    while len(kept) > LIMIT:  # the oldest of whichever outcome has more entries
-        healthy = sum(entry.outcome == HEALTHY for entry in kept)
-        drop = HEALTHY if healthy * 2 >= len(kept) else FAILED
-        kept.remove(next(entry for entry in kept if entry.outcome == drop))
-    return tuple(kept)
-
-
 def learned_for(
     records: Iterable[Mapping[str, Any]], key: Key, now: datetime, node_count: int = 0
 ) -> Learned:
@@ -144,7 +107,7 @@ def learned_for(
             body = record.get(part)
             if not isinstance(body, Mapping) or not _matches(body, key):
                 continue
-            entries = [entry for entry in decode_entries(body) if not _expired(entry, now)]
+            entries = [entry for entry in decode_entries(body) if not expired(entry, now)]
             if part == "spec":
                 found.extend(_learned(entry) for entry in entries)
             else:
@@ -237,92 +200,22 @@ def _binds(entry: Observation, failed: Sequence[Observation], node_count: int) -
     nodes = {
         other.node
         for other in failed
-        if (other.cause, other.phase) == (entry.cause, entry.phase) and _at_most(other, entry)
+        if (other.cause, other.phase) == (entry.cause, entry.phase) and at_most(other, entry)
     }
     return len(nodes) >= NODES_TO_BIND
 
 
-def _expired(entry: Observation, now: datetime) -> bool:
-    """Entries of people may have no time: they do not expire."""
-    if not entry.time:
-        return False
-    try:
-        seen = datetime.fromisoformat(entry.time)
-    except ValueError:
-        return True
-    if seen.tzinfo is None:
-        return True
-    return now - seen > EXPIRY
-
-
-def _sizes(entry: Observation) -> tuple[float, ...]:
-    a = entry.arguments
-    return (
-        a.max_model_len,
-        a.max_num_seqs,
-        a.max_num_batched_tokens,
-        a.gpu_memory_utilization or 0.0,
-        a.kv_cache_memory_bytes or 0,
-        a.num_gpu_blocks_override or 0,
-        entry.planned_bytes,
-    )
-
-
-def _kind(entry: Observation) -> tuple[Any, ...]:
-    """Arguments that are not larger or smaller than others, only different."""
-    a = entry.arguments
-    return (
-        a.tensor_parallel_size,
-        a.pipeline_parallel_size,
-        a.kv_cache_dtype,
-        a.block_size,
-        a.dtype,
-        a.enforce_eager,
-        a.enable_chunked_prefill,
-        a.gpu_memory_utilization is None,
-        a.kv_cache_memory_bytes is None,
-        a.num_gpu_blocks_override is None,
-    )
-
-
-def _at_most(small: Observation, large: Observation) -> bool:
-    return _kind(small) == _kind(large) and all(
-        a <= b for a, b in zip(_sizes(small), _sizes(large), strict=True)
-    )
-
-
-def _dominates(other: Observation, entry: Observation) -> bool:
-    """True where `other` says all that `entry` says, and more."""
-    if other.outcome != entry.outcome:
-        return False
-    if _sizes(other) == _sizes(entry):
-        return False
-    if entry.outcome == HEALTHY:
-        return _at_most(entry, other)
-    return (
-        _at_most(other, entry)
-        and other.node == entry.node
-        and (other.cause, other.phase) == (entry.cause, entry.phase)
-    )
-
-
-def _outdates(other: Observation, entry: Observation) -> bool:
-    """True where more than what failed here has held on the same node since."""
-    return (
-        (entry.outcome, other.outcome) == (FAILED, HEALTHY)
-        and other.node == entry.node
-        and other.time > entry.time
-        and _at_most(entry, other)
-    )
-
-
-def _order(entry: Observation) -> tuple[Any, ...]:
-    return (
-        entry.time,
-        entry.outcome,
-        entry.node,
-        entry.cause,
-        entry.phase,
-        _sizes(entry),
-        repr(entry.arguments),
-    )
+__all__ = [
+    "EXPIRY",
+    "FAILED",
+    "HEALTHY",
+    "LIMIT",
+    "Key",
+    "Observation",
+    "decode_entries",
+    "key_of",
+    "learned_for",
+    "merge",
+    "observation_of",
+    "status_of",
+]
