@@ -1,4 +1,4 @@
-"""However a log was collected, it means the same: every labelled failure through every collector."""
+"""However a log was collected, it means the same: every failure through every collector."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ DATA = Path(__file__).parents[2] / "data"
 SETS = {
     "failures.jsonl": "public threads, labelled by hand",
     "failures_public.jsonl": "further public threads (blind when first run: 45 of 58)",
-    "failures_public_2.jsonl": "a second such set",
+    "failures_public_2.jsonl": "a second such set (blind: 33 of 44)",
+    "failures_public_3.jsonl": "a third, after vLLM's own sources were read (blind: 18 of 20)",
     "failures_written.jsonl": "written by us",
 }
 TIGHTEN = {cause for cause, known in causes().items() if known["helps"] == "arguments"}

@@ -27,7 +27,14 @@ def measured(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["failures.jsonl", "failures_written.jsonl", "failures_public.jsonl"]
+    "name",
+    [
+        "failures.jsonl",
+        "failures_written.jsonl",
+        "failures_public.jsonl",
+        "failures_public_2.jsonl",
+        "failures_public_3.jsonl",
+    ],
 )
 def test_labelled_failures(name):
     right, tighten, wrong = measured(name)
