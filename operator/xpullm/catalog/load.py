@@ -160,6 +160,8 @@ def _runtime(row: Mapping[str, Any]) -> Runtime:
         block_size=row.get("block_size", 0),
         shares=tuple((int(n), p) for n, p in row.get("shares_percent", {}).items()),
         source=row["source"],
+        context_source=row["context_source"],
+        graph_source=row["graph_source"],
     )
 
 

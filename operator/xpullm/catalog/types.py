@@ -132,6 +132,8 @@ class Runtime:
     block_size: int
     shares: tuple[tuple[int, int], ...]
     source: str
+    context_source: str
+    graph_source: str
 
     def share_percent(self, ranks: int) -> int:
         """The largest share of visible memory that a plan may use with so many ranks."""

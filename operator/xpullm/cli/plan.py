@@ -40,7 +40,7 @@ def plan(
         fail(f"--output: {output!r} is not one of {', '.join(FORMATS)}")
     try:
         facts = model_facts(config) if config else None
-        results = [(m, plan_one(m, facts, gpu)) for m in load(file)]
+        results = [(m, plan_one(m, facts, gpu, explain)) for m in load(file)]
     except InputError as error:
         fail(str(error))
     typer.echo(render(results, output, explain))
@@ -63,13 +63,14 @@ def model_facts(path: str) -> dict[str, Any]:
 
 
 def plan_one(
-    manifest: Manifest, facts: dict[str, Any] | None, cards: list[str] | None
+    manifest: Manifest, facts: dict[str, Any] | None, cards: list[str] | None, explain: bool
 ) -> Plan | Infeasible | Refusal:
-    """Parse, resolve, plan. A manifest that is no LLMDeployment is invalid input."""
+    """Parse, resolve, plan (and explain). A manifest that is no LLMDeployment is invalid input."""
     from xpullm.api import ManifestError, parse
+    from xpullm.planner import explain as explained
     from xpullm.planner import plan as make_plan
     from xpullm.planner import resolve
-    from xpullm.planner.types import Refusal
+    from xpullm.planner.types import Plan, Refusal
 
     try:
         deployment = parse(manifest.document)
@@ -77,7 +78,10 @@ def plan_one(
         lines = "\n".join(f"  {problem}" for problem in error.problems)
         raise InputError(f"{manifest.where}: {manifest.name}:\n{lines}") from error
     request = resolve(deployment.spec, cards=tuple(cards) if cards else None, facts=facts)
-    return request if isinstance(request, Refusal) else make_plan(request)
+    if isinstance(request, Refusal):
+        return request
+    result = make_plan(request)
+    return explained(result, request) if explain and isinstance(result, Plan) else result
 
 
 def code(result: Plan | Infeasible | Refusal) -> int:

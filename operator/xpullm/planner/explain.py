@@ -17,7 +17,7 @@ def explained(where: Target, arguments: Arguments, s: Sizes, ledger: Ledger) -> 
             ledger.context_bytes,
             "taken before the engine's first snapshot",
             where.runtime.platform,
-            where.runtime.source,
+            where.runtime.context_source,
         ),
         _weights(where, arguments, s),
         _activation(where, arguments, s),
@@ -33,7 +33,7 @@ def explained(where: Target, arguments: Arguments, s: Sizes, ledger: Ledger) -> 
             s.graphs,
             "capture sizes x layers x one graph's share",
             "eager" if arguments.enforce_eager else f"max-num-seqs {arguments.max_num_seqs}",
-            where.runtime.source,
+            where.runtime.graph_source,
         ),
         _kv(where, arguments, s),
         Term(
@@ -73,7 +73,7 @@ def _activation(where: Target, arguments: Arguments, s: Sizes) -> Term:
     parts["encoder"] = act.encoder
     worst = max(parts, key=lambda name: parts[name])
     tokens = batched_tokens(where, arguments)
-    reserved = where.accounting.pool == "peak" or s.pinned
+    reserved = where.accounting.pool == "peak"
     return Term(
         "activations",
         act.peak,

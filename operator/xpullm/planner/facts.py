@@ -76,6 +76,7 @@ class ModelFacts:
     encoder_item_tokens: int
     encoder_token_bytes: int
     rotary_rows: int
+    rotary_width: int
     rotary_tables: int
     stored: Stored | None
     unsure: tuple[str, ...] = ()
@@ -204,6 +205,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         encoder_item_tokens=family.encoder_item_tokens if multimodal else 0,
         encoder_token_bytes=family.encoder_token_kib * 1024 if multimodal else 0,
         rotary_rows=_rotary_rows(fields, max_position),
+        rotary_width=_rotary_width(fields, head_dim),
         rotary_tables=2
         if kinds[0] and kinds[1] and family.name.startswith(("gemma3", "gemma4"))
         else 1,
@@ -294,6 +296,15 @@ def _rotary_rows(fields: Fields, max_position: int) -> int:
     if linear and isinstance(factor, (int, float)) and 1 <= factor <= 1024:
         return int(max_position * factor)
     return max_position
+
+
+def _rotary_width(fields: Fields, head_dim: int) -> int:
+    """Features of a head that are rotated; latent attention has its own rotary part."""
+    if fields.optional("kv_lora_rank"):
+        return fields.optional("qk_rope_head_dim")
+    factor = fields.get("partial_rotary_factor")
+    partial = isinstance(factor, float) and 0 < factor < 1
+    return max(1, int(head_dim * factor)) if partial else head_dim
 
 
 def _vision_params(outer: Fields, family: Family, unsure: list[str]) -> int:

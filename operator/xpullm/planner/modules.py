@@ -78,7 +78,7 @@ def rank_model(facts: ModelFacts, tensor: int, pipeline: int, last_stage: bool) 
     rows = up(facts.vocab, VOCAB_PADDING) // tensor
     first = pipeline == 1 or not last_stage
     last = pipeline == 1 or last_stage
-    rotary = 0 if facts.transformers_backend else facts.rotary_rows * _rotary_width(facts)
+    rotary = 0 if facts.transformers_backend else facts.rotary_rows * facts.rotary_width
     return Model(
         tuple(x for x in layers if x.count),
         rows,
@@ -87,10 +87,6 @@ def rank_model(facts: ModelFacts, tensor: int, pipeline: int, last_stage: bool) 
         rotary,
         facts.vision_params if first else 0,
     )
-
-
-def _rotary_width(facts: ModelFacts) -> int:
-    return facts.rope_head_dim if facts.is_mla else facts.head_dim
 
 
 def _attention_kinds(facts: ModelFacts) -> tuple[tuple[str, int], ...]:
