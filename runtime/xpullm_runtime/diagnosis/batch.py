@@ -64,4 +64,6 @@ def first_move(found: Diagnosis, engine: Any = None) -> str:
     move: str = moves.get("v0") if old and "v0" in moves else moves["default"]
     if "warmup_sequences" in found.figures:
         move = moves.get("sampler", move)
+    if found.cause == "bad_arguments" and (derived := found.figures.get("max_model_len_derived")):
+        move = f"lower max-model-len to {derived}"
     return move

@@ -100,6 +100,10 @@ def _with_report(found: Diagnosis, told: reports.Report | None) -> Diagnosis:
         figures["memory_limit_bytes"] = told.host_limit_bytes
     if told.host_peak_bytes > 0:
         figures["host_peak_bytes"] = told.host_peak_bytes
+    if found.cause == "unknown":  # nobody knows; what the supervisor saw last says most
+        lines = tuple(_printable(line)[:EVIDENCE_CHARS] for line in told.evidence[-EVIDENCE_LINES:])
+        phase = told.phase if told.phase in PHASES else found.phase
+        return replace(found, figures=figures, phase=phase, evidence=lines or found.evidence)
     return replace(found, figures=figures)
 
 

@@ -30,6 +30,7 @@ _SIZES = {
     "kv_needed_bytes": r"\(" + _SIZE + r" KV cache is needed",
     "kv_available_bytes": r"(?:larger than the available KV cache memory \("
     r"|Available KV cache memory: "
+    r"|Initial free memory [\d.]{1,9} GiB, reserved "
     r"|rest of the memory reserved for KV Cache is |kv_cache_size=)" + _SIZE,
     "weights_bytes": r"(?:Model loading took |[Ll]oading model weights took |model weights take )"
     + _SIZE,
@@ -41,6 +42,11 @@ _SIZES = {
     + _SIZE,
     "requested_bytes": r"(?:requested memory: ?|Requested memory: [\d.]{1,9} \(util\), )" + _SIZE,
 }  # fmt: skip
+# In "Actual usage is … GiB for weight, … GiB for peak activation, …" (v1/worker/gpu_worker.py).
+_USED = {
+    "activation_bytes": re.compile(_SIZE + r" for peak activation"),
+    "non_torch_bytes": re.compile(_SIZE + r" for non-torch memory"),
+}
 _COUNTS = {
     "kv_cache_tokens": r"GPU KV cache size: ([\d,]{1,15}) tokens",
     "max_model_len_fits": r"estimated maximum model length is (\d{1,12})",
@@ -93,6 +99,11 @@ def parse(text: str) -> dict[str, int]:
         for name, number in zip(names, found.groups(), strict=True):
             if (value := size(number, "GiB")) is not None:
                 out[name] = value
+    if "Actual usage is" in text:
+        for name, pattern in _USED.items():
+            found = pattern.search(text)
+            if found and (value := size(found[1], found[2])) is not None:
+                out.setdefault(name, value)
     if "reserved_bytes" not in out and {"allocated_bytes", "unallocated_bytes"} <= out.keys():
         out["reserved_bytes"] = out["allocated_bytes"] + out["unallocated_bytes"]
     if (tokens := out.get("kv_token_capacity")) is not None:

@@ -71,6 +71,16 @@ def test_rubbish_gets_an_answer(rubbish):
     json.dumps(answer)
 
 
+def test_an_argument_that_corrects_itself_names_its_value():
+    log = (
+        "ValueError: User-specified max_model_len (40960) is greater than the derived max_model_len"
+        " (max_position_embeddings=32768 or model_max_length=None in model's config.json)."
+    )
+    answer = diagnose_row({"log": log, "exit_code": 1})
+    assert (answer["cause"], answer["helps"]) == ("bad_arguments", "person")
+    assert answer["first_move"] == "lower max-model-len to 32768"
+
+
 def test_the_first_move_depends_on_the_engines_generation():
     log = "INFO:     Application startup complete.\nRuntimeError: XPU out of memory. Tried to allocate 1.00 GiB"  # noqa: E501
     assert diagnose_row({"log": log})["first_move"] == "lower kv-cache-memory-bytes"

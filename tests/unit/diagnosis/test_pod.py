@@ -144,6 +144,12 @@ def test_the_supervisors_figures_stay_with_the_kubelets_cause():
     assert found.figures["host_peak_bytes"] == 2**30
 
 
+def test_where_nobody_knows_the_supervisors_last_lines_are_shown():
+    silent = encode(Report(cause="unknown", phase="weights", evidence=("last words",)))
+    found = classify(Evidence(pod=pod(code=1, message=silent.decode())))
+    assert (found.cause, found.phase, found.evidence) == ("unknown", "weights", ("last words",))
+
+
 def test_a_report_of_a_run_that_goes_on_changes_nothing():
     state = {"running": {}}
     status = {"containerStatuses": [{"name": "engine", "state": state}]}
