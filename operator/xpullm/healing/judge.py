@@ -18,6 +18,19 @@ _AXES = {
     "kv-cache-memory-bytes": BUDGET,
     "num-gpu-blocks-override": BUDGET,
 }
+# What happens to a pod from outside says nothing about the step before.
+FROM_OUTSIDE = frozenset(
+    {
+        "admission_error",
+        "evicted",
+        "image_pull",
+        "model_offline",
+        "node_plugin_failure",
+        "port_in_use",
+        "sigterm",
+        "unschedulable_gpu",
+    }
+)
 # Too little KV cache and too much memory in use pull the budget in opposite directions.
 SHORTAGE = frozenset({"kv_cache_no_memory", "max_model_len_exceeds_kv"})
 
@@ -38,7 +51,7 @@ def direction(step: PastStep) -> int:
 
 def judge(history: Sequence[PastStep], diagnosis: Diagnosis) -> tuple[PastStep, ...]:
     """The history with its last step's effect marked by the failure that came after it."""
-    if not history or history[-1].effect:
+    if not history or history[-1].effect or diagnosis.cause in FROM_OUTSIDE:
         return tuple(history)
     last = history[-1]
     return (*history[:-1], replace(last, effect=_effect(last, tuple(history[:-1]), diagnosis)))

@@ -60,6 +60,11 @@ def test_the_same_allocation_at_a_later_moment_is_an_effect():
     assert judge((step,), at_once)[-1].effect == "NoEffect"
 
 
+def test_an_eviction_judges_nothing():
+    step = past("max-num-seqs", 16, 8)
+    assert judge((step,), failure("evicted")) == (step,)
+
+
 def test_two_unclear_tries_of_one_lever_are_no_effect():
     first = past("kv-cache-memory-bytes", 9, 8, effect="Unclear")
     second = past("kv-cache-memory-bytes", 8, 6)
