@@ -191,6 +191,8 @@ def write_rows(source: IO[bytes]) -> None:
     while line := source.readline(ROW_BYTES):
         if not line.strip():
             continue
+        while len(line) >= ROW_BYTES and not line.endswith(b"\n"):
+            line = source.readline(ROW_BYTES)  # the rest of a row that is too long to be read
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
