@@ -26,7 +26,7 @@ def deviations(pairs: Iterable[Pair], quantity: str) -> list[Deviation]:
     return [
         Deviation(row["id"], answer[quantity], row[quantity])
         for row, answer in pairs
-        if row[quantity] and answer[quantity] is not None
+        if row.get(quantity) and answer[quantity] is not None
     ]
 
 
@@ -138,6 +138,7 @@ def print_plan_speed() -> None:
 def main() -> None:
     print_measured("vllm_measured")
     print_measured("vllm_boundary")
+    print_measured("vllm_validation")
     print_logs()
     print_speed()
     print_plan_speed()
