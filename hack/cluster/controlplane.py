@@ -14,6 +14,7 @@ from hack.cluster.process import Process
 from hack.cluster.state import State
 
 STAGES = HERE / "stages"
+AUDIT_POLICY = HERE / "audit-policy.yaml"
 _ETCD, _PEER, _API, _MANAGER, _SCHEDULER, _KWOK = range(6)  # offsets from the first port
 
 
@@ -29,7 +30,7 @@ def start(state: State, programs: dict[str, Path], *, kwok: bool) -> Iterator[Pr
         ClusterError: a process does not come up or does not stay.
     """
     keys = state.folder / "pki"
-    _certificates(keys)
+    _certificates(keys, state.gateway)
     server = f"https://127.0.0.1:{state.port + _API}"
     write(state.kubeconfig, state.id, server, keys / "ca.crt", client(keys, "admin"))
 
@@ -69,6 +70,11 @@ def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
         return False
 
 
+def audit_log(state: State) -> Path:
+    """What ServiceAccounts asked of the API server: one audit.k8s.io/v1 Event per line."""
+    return state.logs / "audit.jsonl"
+
+
 def client(keys: Path, name: str) -> dict[str, str]:
     """A kubeconfig's user from a certificate."""
     return {
@@ -77,9 +83,10 @@ def client(keys: Path, name: str) -> dict[str, str]:
     }
 
 
-def _certificates(keys: Path) -> None:
+def _certificates(keys: Path, gateway: str) -> None:
     pki.authority(keys)
-    pki.certificate(keys, "server", "/CN=kube-apiserver", "IP:127.0.0.1,IP:10.0.0.1")
+    addresses = f"IP:127.0.0.1,IP:10.0.0.1,IP:{gateway}"
+    pki.certificate(keys, "server", "/CN=kube-apiserver", addresses)
     pki.certificate(keys, "admin", "/O=system:masters/CN=admin")
     pki.certificate(keys, "kwok", "/CN=kwok")
     pki.certificate(keys, "front", "/CN=front-proxy")
@@ -126,6 +133,8 @@ def _api_server(state: State, program: Path, keys: Path) -> Process:
         "kubelet-client-certificate": keys / "admin.crt",
         "kubelet-client-key": keys / "admin.key",
         "kubelet-preferred-address-types": "InternalIP",  # else it resolves the node's name
+        "audit-policy-file": AUDIT_POLICY,
+        "audit-log-path": audit_log(state),
     }
     return Process(state, "kube-apiserver", [str(program), *_flags(flags)])
 
@@ -139,6 +148,8 @@ def _manager(state: State, programs: dict[str, Path], keys: Path) -> Process:
         "bind-address": "127.0.0.1",
         "secure-port": state.port + _MANAGER,
         "controllers": "*,-nodeipam,-cloud-node-lifecycle",
+        "kube-api-qps": 500,  # its own 20 per second would bound every figure of a fleet
+        "kube-api-burst": 1000,
         "cert-dir": state.folder / "certs-manager",
     }
     program = programs["kube-controller-manager"]
