@@ -9,6 +9,9 @@ import pytest
 from hack.cluster import Cluster
 from tests.cluster.controller_world import eventually, install_crds, llmd, running, versions
 
+from xpullm.controller.kinds import CONFIG_MAP
+from xpullm.controller.run import Operator
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
 
@@ -145,3 +148,25 @@ async def test_a_failed_pod_is_news_at_once_and_told_once(cluster: Cluster, name
     assert [(e["reason"], e["note"], e["regarding"]["name"]) for e in events] == [
         ("EngineFailed", "memory", "m")
     ]
+
+
+async def test_objects_of_others_are_never_sent_to_us(cluster: Cluster, namespace: str) -> None:
+    """The server filters by label; kopf's own filters would still transfer every pod."""
+
+    def count(operator: Operator) -> float:
+        name = "xpullm_watch_events_total"
+        return operator.metrics.registry.get_sample_value(name, {"resource": "configmaps"}) or 0.0
+
+    def config_map(name: str, **labels: str) -> dict[str, Any]:
+        metadata = {"namespace": namespace, "name": name, "labels": labels}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+    ours = {"app.kubernetes.io/managed-by": "xpullm"}
+    async with running(cluster, namespace) as operator:
+        await eventually(lambda: operator.health.primed)
+        await asyncio.to_thread(cluster.apply, config_map("foreign"), config_map("early", **ours))
+        await eventually(lambda: count(operator) or None)
+        await asyncio.to_thread(cluster.apply, config_map("foreign2"), config_map("ours", **ours))
+        await eventually(lambda: operator.store.get(CONFIG_MAP, namespace, "ours"))
+        assert operator.store.get(CONFIG_MAP, namespace, "foreign") is None
+        assert count(operator) == 2
