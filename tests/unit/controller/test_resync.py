@@ -18,6 +18,7 @@ from xpullm.controller.kinds import (
     LLMDEPLOYMENT,
     POD,
     RESOURCE_SLICE,
+    SERVICE,
     WATCHED,
     Kind,
 )
@@ -169,6 +170,25 @@ def test_a_watch_that_lists_anew_makes_its_kind_be_compared() -> None:
         return api.lists
 
     assert run(scenario()) == [("llmdeployments", None)]
+
+
+def test_what_vanished_during_a_gap_is_worked_on_within_seconds() -> None:
+    async def scenario() -> list[str]:
+        api = ListDouble()
+        api.add(world.llmd())
+        operator = Operator(api)
+        await operator.settle()
+        resyncing = asyncio.create_task(operator.resync.run())
+        del api.objects["services", "ns", "m"]
+        api.version += 1
+        api.writes.clear()
+        operator.resync.gap(SERVICE)  # kopf lists Services anew
+        await asyncio.sleep(5)
+        resyncing.cancel()
+        await operator.settle()
+        return api.writes
+
+    assert run(scenario()) == ["apply services m"]
 
 
 def test_a_watch_that_does_not_tell_what_a_listing_showed_is_called_deaf() -> None:
