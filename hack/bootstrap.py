@@ -68,12 +68,13 @@ def install_pip() -> None:
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs with whatever Python there is
         sys.exit(f"setup: Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     uv = find_uv()
     say("installing the locked packages into .venv")
     env = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": ""}
-    command = [str(uv), "sync", "--locked", "--quiet", "--python", sys.executable]
+    command = [str(uv), "sync", "--locked", "--quiet", "--compile-bytecode"]
+    command += ["--python", sys.executable]
     sys.exit(subprocess.run(command, cwd=ROOT, env=env).returncode)
 
 
