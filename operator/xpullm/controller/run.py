@@ -16,6 +16,7 @@ from xpullm.controller import watches
 from xpullm.controller.apply import Applier
 from xpullm.controller.client import Api
 from xpullm.controller.connection import kopf_login, load_configuration, new_client
+from xpullm.controller.engines import Engines
 from xpullm.controller.errors import NotFoundError
 from xpullm.controller.fleet import FleetView
 from xpullm.controller.health import Health
@@ -26,6 +27,7 @@ from xpullm.controller.reconciler import Decide, Reconciler
 from xpullm.controller.resync import Resync, UnservableError, not_served
 from xpullm.controller.server import Servers, metrics_page, probes
 from xpullm.controller.settings import Settings, identity, lease_namespace
+from xpullm.controller.status_client import StatusClient
 from xpullm.controller.store import Store
 from xpullm.controller.types import Capabilities, Key
 from xpullm.controller.workqueue import WorkQueue
@@ -33,6 +35,7 @@ from xpullm.controller.workqueue import WorkQueue
 log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10.0  # for passes under way at SIGTERM; kubelet's default grace is 30 s
+_ENGINES_AT_A_TIME = 16
 _IMAGE_VOLUMES_SINCE = (1, 35)  # image volumes on by default (KEP-4639)
 
 
@@ -59,6 +62,8 @@ class Operator:
         self.health = Health(queue=self.queue, period_seconds=settings.resync_seconds)
         self._fleet = FleetView(self.store)
         self._version = (0, 0)
+        self._client = StatusClient()
+        self._engines = Engines(self.store, self._client.fetch, self.queue.add, self.metrics)
         self._applier = Applier(
             self.api, self.store, instance=identity(settings), touched=self._touched
         )
@@ -70,6 +75,7 @@ class Operator:
             fleet=self._fleet,
             metrics=self.metrics,
             capabilities=self._capabilities,
+            runtime=self._engines.figures,
         )
 
     def stop(self) -> None:
@@ -98,6 +104,7 @@ class Operator:
             if lease is not None:
                 await lease.release()
             await self.servers.stop()
+            await self._client.close()
             await self.api.close()
 
     async def _lead(self, lease: Lease | None) -> None:
@@ -109,6 +116,10 @@ class Operator:
             workers += [
                 asyncio.create_task(self._reconciler.work(), name=f"worker {i}")
                 for i in range(self._settings.workers)
+            ]
+            workers += [
+                asyncio.create_task(self._engines.work(), name=f"engines {i}")
+                for i in range(_ENGINES_AT_A_TIME)
             ]
             await self._work(workers, holding)
         finally:
@@ -127,6 +138,7 @@ class Operator:
         ended, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         failed = [task for task in ended if task is not stopped]
         self.queue.shut_down()
+        self._engines.shut_down()
         if not failed:
             await asyncio.wait(workers, timeout=_DRAIN_SECONDS)
         await _end(stopped, resyncing, *workers)
@@ -156,12 +168,15 @@ class Operator:
             clusterwide=not self._settings.namespaces,
             namespaces=self._settings.namespaces,
             stop_flag=ends,
+            # kopf's own would look the user up by name: the image's has none, and needs none.
+            identity=identity(self._settings),  # type: ignore[arg-type]
         )
         self._handle_signals()  # kopf has put its own in place
         await kopf.run_tasks(tasks, ignored=ours)
 
     def _touched(self, key: Key) -> None:
         self._fleet.touch(key)
+        self._engines.touch(key)
         self.queue.add(key)
 
     async def _serve(self) -> None:
