@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hack.containerfile import Built, build
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["hack.cluster.pytest_plugin"]
@@ -31,3 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(ROOT).parts[0]
         if item.get_closest_marker("timeout") is None and kind in SECONDS:
             item.add_marker(pytest.mark.timeout(SECONDS[kind]))
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """What the Containerfile's commands make."""
+    return build(tmp_path_factory.mktemp("image") / "build")

@@ -13,6 +13,7 @@ from typing import Any, Self
 from hack.cluster import controlplane, engine, kubeconfig, watchdog
 from hack.cluster.build import CONTROL_PLANE, KUBELET, RUNTIME, build
 from hack.cluster.errors import ClusterError
+from hack.cluster.forward import forward
 from hack.cluster.image import Files
 from hack.cluster.node import RealNode
 from hack.cluster.objects import kwok_node
@@ -192,6 +193,11 @@ class Cluster:
         return str(config["clusters"][0]["cluster"]["server"])
 
     @property
+    def audit_log(self) -> Path:
+        """What ServiceAccounts asked of the API server, one audit Event (JSON) per line."""
+        return controlplane.audit_log(self.state)
+
+    @property
     def node(self) -> RealNode:
         """The real node."""
         if self._node is None:
@@ -282,6 +288,14 @@ class Cluster:
         """``http://127.0.0.1:N`` for a Service or pod (``svc/name``), while the block runs."""
         with port_forward(self.state, self._programs["kubectl"], target, port, namespace) as url:
             yield url
+
+    @contextmanager
+    def api_for_pods(self) -> Iterator[tuple[str, int]]:
+        """Address and port at which pods of the real node reach the API server, while the block
+        runs; its certificate holds for that address."""
+        listens = int(self.server.rpartition(":")[2])
+        with forward(self.node.address, ("127.0.0.1", listens)) as port:
+            yield self.node.address, port
 
     def _run(
         self,

@@ -119,12 +119,12 @@ def _write_python(tar: tarfile.TarFile) -> None:
         _add_file(tar, file, f"usr/local/lib/{_PYTHON}{below}")
         if file.suffix == ".so":
             binaries.append(file)
-    for path in _libraries(binaries):
+    for path in shared_libraries(binaries):
         in_place = str(path).startswith(_DEFAULT_LIBRARY_FOLDERS)
         _add_file(tar, path, str(path).lstrip("/") if in_place else f"usr/local/lib/{path.name}")
 
 
-def _libraries(binaries: list[Path]) -> list[Path]:
+def shared_libraries(binaries: list[Path]) -> list[Path]:
     """Shared libraries and the loader that the binaries need, by ``ldd``."""
     answer = subprocess.run(
         ["ldd", *map(str, binaries)], capture_output=True, text=True, check=False

@@ -33,7 +33,7 @@ class RealNode:
     @property
     def address(self) -> str:
         """The host's address on the pods' bridge; the API server reaches the kubelet here."""
-        return f"10.244.{self._state.subnet}.1"
+        return self._state.gateway
 
     def start(
         self, labels: Mapping[str, str], resources: Mapping[str, str], backoff: str | None

@@ -47,6 +47,11 @@ class State:
         return f"xpullm{self.subnet}"
 
     @property
+    def gateway(self) -> str:
+        """The host's address on that device."""
+        return f"10.244.{self.subnet}.1"
+
+    @property
     def cgroup(self) -> str:
         """Root of the kubelet's cgroups, below each hierarchy."""
         return f"xpullm-{self.id}"
