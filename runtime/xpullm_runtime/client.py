@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,11 @@ from typing import Any
 
 _HOST = "127.0.0.1"
 _BODY_BYTES = 4 << 20
+_LARGEST = 1e18  # no count of an engine comes near
 _SAMPLE = re.compile(r"^(vllm:\w+)(?:\{[^}]*\})?\s+([0-9.eE+-]+)", re.MULTILINE)
+
+# Of several engines' gauges the fullest counts; everything else is summed.
+_USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")  # V1; V0 and early V1
 
 _INDEX = re.compile(rb'"index": ?(\d{1,6})')
 
@@ -27,10 +32,17 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EngineMetrics:
-    """From vLLM's /metrics (vllm/v1/metrics/loggers.py; the same names on V0)."""
+    """From vLLM's /metrics (vllm/v1/metrics/loggers.py; the same names on V0 but for usage).
+
+    `kv_cache_usage_percent` is of the fullest engine; None where it is not told.
+    """
 
     tokens: int
     requests: int
+    preemptions: int = 0
+    running: int = 0
+    waiting: int = 0
+    kv_cache_usage_percent: int | None = None
 
 
 class EngineClient:
@@ -57,17 +69,28 @@ class EngineClient:
         except EngineError:
             return None
         sums: dict[str, float] = {}
-        for name, value in _SAMPLE.findall(text):
+        for name, text_value in _SAMPLE.findall(text):
             try:
-                sums[name] = sums.get(name, 0.0) + float(value)
+                value = float(text_value)
             except ValueError:
                 continue
+            if 0 <= value <= _LARGEST:
+                before = sums.get(name, 0.0)
+                sums[name] = max(before, value) if name in _USAGE else before + value
         if "vllm:generation_tokens_total" not in sums:
             return None
-        prompt = sums.get("vllm:prompt_tokens_total", 0.0)
+
+        def whole(name: str) -> int:
+            return int(sums.get(f"vllm:{name}", 0.0))
+
+        usage = next((sums[name] for name in _USAGE if name in sums), None)
         return EngineMetrics(
-            tokens=int(prompt + sums["vllm:generation_tokens_total"]),
-            requests=int(sums.get("vllm:request_success_total", 0.0)),
+            tokens=whole("prompt_tokens_total") + whole("generation_tokens_total"),
+            requests=whole("request_success_total"),
+            preemptions=whole("num_preemptions_total"),
+            running=whole("num_requests_running"),
+            waiting=whole("num_requests_waiting"),
+            kv_cache_usage_percent=None if usage is None else min(100, math.ceil(usage * 100)),
         )
 
     def model(self, timeout: float) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 
-from .client import EngineClient, EngineError
+from .client import EngineClient, EngineError, EngineMetrics
 from .config import RuntimeConfig
 from .state import State
 from .watch import TokenFlow, Verdict, unanswered
@@ -73,7 +73,7 @@ class Poller(threading.Thread):
         self._metrics_at = now + min(METRICS_SECONDS, self._config.hang_seconds / 4)
         metrics = self._client.metrics(min(ANSWER_SECONDS, self._config.hang_seconds))
         if metrics is not None:
-            self._count(metrics.requests)
+            self._count(metrics)
             needed = self._flow.stalled(now, metrics.tokens)
         else:
             needed = now - self._proven >= self._config.hang_seconds
@@ -83,11 +83,12 @@ class Poller(threading.Thread):
             self._prove(min(limit, self._config.hang_seconds))
             self.suspicious.clear()
 
-    def _count(self, requests: int) -> None:
+    def _count(self, metrics: EngineMetrics) -> None:
         if self._state.started_up:
+            self._state.load.on_metrics(metrics)
             if self._requests_before is None:
-                self._requests_before = requests
-            self._state.requests = max(0, requests - self._requests_before)
+                self._requests_before = metrics.requests
+            self._state.requests = max(0, metrics.requests - self._requests_before)
 
     def _prove(self, seconds: float) -> None:
         """One token; a refusal (4xx) is an answer too, and then the engine cannot be asked so."""

@@ -16,6 +16,7 @@ from .diagnosis import interesting
 from .diagnosis.figures import LITERALS, parse
 from .diagnosis.types import Diagnosis
 from .fdinfo import GpuMemory
+from .load import Load
 from .output import Lines, Tail
 from .preflight import Finding
 from .report import EVIDENCE_LINES, Report
@@ -45,6 +46,8 @@ class State:
         self.vram_peak_bytes = 0
         self.working_set_peak_bytes = 0
         self.requests = 0
+        self.load = Load()
+        self._start: dict[str, Any] | None = None  # what was measured until Ready; kept as it is
         self.figures: dict[str, int] = {}
         self.output_bytes = {"stdout": 0, "stderr": 0}
         self.ready_after: float | None = None
@@ -138,6 +141,15 @@ class State:
         self.enter("runtime")
         if not self.started_up:
             self.ready_after = self.seconds()
+            with self._lock:
+                figures = dict(self.figures)
+            self._start = {
+                "seconds": round(self.ready_after, 1),
+                "hostPeakBytes": self.host.peak_bytes,
+                "hostWorkingSetPeakBytes": self.working_set_peak_bytes,
+                "vramPeakBytes": self.vram_peak_bytes,
+                "figures": figures,
+            }
             self.started_up = True
         self.touch()
 
@@ -193,7 +205,9 @@ class State:
             "secondsWithoutProgress": None
             if self.started_up
             else round(time.monotonic() - self.last_progress, 1),
+            "start": self._start,
             "burnIn": dict(self.burn_in),
+            "load": self.load.snapshot(),
             "requests": self.requests,
             "host": {
                 "limitBytes": self.host.limit_bytes,

@@ -100,15 +100,18 @@ def parse(text: str) -> dict[str, int]:
             if (value := size(number, "GiB")) is not None:
                 out[name] = value
     if "Actual usage is" in text:
-        for name, pattern in _USED.items():
-            found = pattern.search(text)
-            if found and (value := size(found[1], found[2])) is not None:
-                out.setdefault(name, value)
+        out |= _used(text)
     if "reserved_bytes" not in out and {"allocated_bytes", "unallocated_bytes"} <= out.keys():
         out["reserved_bytes"] = out["allocated_bytes"] + out["unallocated_bytes"]
     if (tokens := out.get("kv_token_capacity")) is not None:
         out.setdefault("max_model_len_fits", tokens)
     return out
+
+
+def _used(text: str) -> dict[str, int]:
+    found = {name: pattern.search(text) for name, pattern in _USED.items()}
+    sizes = {name: size(match[1], match[2]) for name, match in found.items() if match}
+    return {name: value for name, value in sizes.items() if value is not None}
 
 
 def collect(lines: Iterable[str]) -> dict[str, int]:
