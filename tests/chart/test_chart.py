@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from xpullm.resources.names import labels
+from xpullm_runtime.config import RUNTIME_PORT
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "xpullm"
 Helm = Callable[..., subprocess.CompletedProcess[str]]
@@ -134,6 +137,15 @@ def test_crds_are_kept_on_uninstall_unless_told_otherwise(render: Render) -> Non
     for crd in crds(render("crds.keep=false")).values():
         assert "helm.sh/resource-policy" not in crd["metadata"].get("annotations", {})
     assert crds(render("crds.enabled=false")) == {}
+
+
+def test_the_network_policy_lets_the_operator_ask_the_supervisors(render: Render) -> None:
+    (policy,) = of_kind(render("networkPolicy.enabled=true"), "NetworkPolicy")
+    (to_engines,) = (rule for rule in policy["spec"]["egress"] if "to" in rule)
+    assert to_engines["ports"] == [{"protocol": "TCP", "port": RUNTIME_PORT}]
+    (peer,) = to_engines["to"]
+    assert peer["namespaceSelector"] == {}
+    assert peer["podSelector"]["matchLabels"].items() <= labels("any").items()
 
 
 def test_everything_on_renders(render: Render) -> None:

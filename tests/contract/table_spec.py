@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tests.contract.rows import (
+    ABSENT,
     PATTERN,
+    TOO_LONG,
     Row,
     at_most,
     cel,
@@ -29,6 +31,14 @@ HEALING_CHOICES = (
 )  # fmt: skip
 ACCESS_MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
 BIG = 2**31 - 1
+WINDOW = "spec.healing.growth.window"
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def window(path: str, value: object) -> dict[str, object]:
+    """A whole window with one field's value (`ABSENT` leaves it out)."""
+    fields = {"startTime": "02:00", "durationMinutes": 60, path.removesuffix("[]"): value}
+    return {name: given for name, given in fields.items() if given is not ABSENT}
 
 
 def catalogue_name(path: str) -> list[Row]:
@@ -265,6 +275,34 @@ HEALING = [
     *choice("spec.healing.growth.mode", "Disabled", "Enabled"),
     *number("spec.healing.growth.afterHealthySeconds", 60, 2_592_000),
     *number("spec.healing.growth.targetUtilizationPercent", 50, 95),
+    Row("spec.healing.growth.startUtilizationPercent", "minimum", 50, 49,
+        "should be greater than or equal to 50"),
+    Row("spec.healing.growth.startUtilizationPercent", "maximum",
+        {"startUtilizationPercent": 95, "targetUtilizationPercent": 95},
+        {"startUtilizationPercent": 96, "targetUtilizationPercent": 95},
+        "should be less than or equal to", at="spec.healing.growth"),
+    *cel(
+        "spec.healing.growth",
+        "`startUtilizationPercent` must not be above `targetUtilizationPercent`, which is 80 where"
+        " absent: lower it or raise the target",
+        {"startUtilizationPercent": 80},
+        {"startUtilizationPercent": 81},
+    ),
+    *(
+        Row(f"{WINDOW}.{row.path}", row.rule, window(row.path, row.accepted),
+            window(row.path, row.rejected), row.message, at=WINDOW)
+        for row in (
+            *required("startTime", "02:00"),
+            *required("durationMinutes", 60),
+            Row("startTime", "pattern", "23:59", "24:00", PATTERN),
+            Row("startTime", "maxLength", "02:00", "02:000", TOO_LONG.format(5)),
+            *number("durationMinutes", 15, 1440),
+            *at_most("weekdays", 7, [*DAYS, "Monday"]),
+            *unique("weekdays", "Saturday", "Sunday"),
+            *(Row("weekdays[]", f"enum:{day}", [day], ["saturday"], "Unsupported value")
+              for day in DAYS),
+        )
+    ),
     *at_most("spec.healing.mayChange", 6, [*HEALING_CHOICES, "Arguments"]),
     *unique("spec.healing.mayChange", "Arguments", "GPUCount"),
     *choice("spec.healing.mayChange[]", *HEALING_CHOICES),

@@ -129,7 +129,7 @@ class PredictionErrors(ApiModel):
 
 
 class MeasuredStatus(ApiModel):
-    """What a running engine of this plan printed or used; written once per start."""
+    """What an engine of this plan printed or used until it was Ready; written once per start."""
 
     plan_hash: Word | None = None
     """Plan that was measured."""
@@ -144,11 +144,11 @@ class MeasuredStatus(ApiModel):
     kv_cache_tokens: TokenCount | None = None
     """Tokens that the KV cache holds."""
     vram_peak_bytes: ByteCount | None = None
-    """Highest VRAM use seen."""
+    """Highest VRAM use seen, all cards of a replica together."""
     host_peak_bytes: ByteCount | None = None
-    """Highest host memory use seen."""
+    """Highest host memory use seen, without page cache that could be given back."""
     start_seconds: Count | None = None
-    """From the container's start until the engine answered."""
+    """From the supervisor's start until Ready, burn-in included; absent: it never was."""
     prediction_errors: PredictionErrors | None = None
     """Measured minus planned."""
 

@@ -16,8 +16,10 @@ from xpullm.controller import decide_records, decide_status
 from xpullm.controller.decide_answer import Answer, answer
 from xpullm.controller.decide_conditions import Health, Said
 from xpullm.controller.decide_events import events_of, no_plan_events
+from xpullm.controller.decide_growth import GROWN, grow_now, proven
 from xpullm.controller.decide_heal import WATCH_SECONDS, place
 from xpullm.controller.decide_health import counts, health, no_plan, rolled_out
+from xpullm.controller.decide_measured import measured
 from xpullm.controller.decide_plan import (
     Standing,
     stand,
@@ -26,7 +28,7 @@ from xpullm.controller.decide_plan import (
     with_history,
     with_same_memory,
 )
-from xpullm.controller.decide_pods import dig, entries, latest_report, of_plan, ready, text
+from xpullm.controller.decide_pods import dig, entries, of_plan, ready, text
 from xpullm.controller.timestamps import rfc3339
 from xpullm.controller.types import Decision, Object, Snapshot
 from xpullm.healing.history import past_step
@@ -107,6 +109,7 @@ def _without_plan(
             llmd=llmd,
             plan=before.plan if before is not None else None,
             history=before.history if before is not None else (),
+            measured=measured(snapshot, before.plan) if before is not None else None,
             replicas=pods,
             ready_replicas=serving,
         )
@@ -131,9 +134,12 @@ def _with_plan(
     reply = Answer()
     if not found.fresh and wanted > 0:
         reply = answer(llmd, snapshot, found, settings.max_rerolls, now)
+        if reply.failure is None and rolled_out(snapshot.deployment, wanted):
+            reply = grow_now(llmd, snapshot, found, settings.max_rerolls, now)
     after, changed, seen = found, found.fresh, []
-    if reply.step is not None and reply.failure is not None:
+    if reply.step is not None:
         after, changed = _stepped(llmd, snapshot, found, reply, now, settings), True
+    if reply.step is not None and reply.failure is not None:
         diagnosis = reply.failure.diagnosis
         if diagnosis.actionable and diagnosis.helps == "arguments":
             node, kernel = reply.place.node, reply.place.kernel
@@ -149,8 +155,9 @@ def _with_plan(
         and rolled_out(snapshot.deployment, wanted)
     )
     if serves:
-        judged = judge_healthy(found.history)
-        after = with_history(found, judged) if judged != found.history else found
+        if proven(llmd, snapshot, found, now):
+            judged = judge_healthy(found.history)
+            after = with_history(found, judged) if judged != found.history else found
         where = next(
             (place(snapshot, pod) for pod in of_plan(snapshot.pods, found.plan.hash) if ready(pod)),
             None,
@@ -171,7 +178,7 @@ def _with_plan(
         cause=diagnosed.cause if diagnosed is not None else "",
         phase=diagnosed.phase if diagnosed is not None else "",
         proposal=reply.proposed,
-        report=latest_report(snapshot.pods, after.plan.hash),
+        measured=measured(snapshot, after.plan),
         replicas=pods,
         ready_replicas=serving,
     )
@@ -197,14 +204,19 @@ def _stepped(
     settings: Settings,
 ) -> Standing:
     """The next plan with the step that led to it in its history: one object, one write."""
-    assert reply.step is not None and reply.failure is not None  # noqa: S101, PT018
-    failure, judged = reply.failure, judge(found.history, reply.failure.diagnosis)
+    assert reply.step is not None  # noqa: S101
+    failure = reply.failure
+    if failure is None:
+        diagnosis, judged = GROWN, judge_healthy(found.history)
+    else:
+        diagnosis = failure.diagnosis
+        judged = judge(found.history, diagnosis)
     taken = past_step(
         reply.step,
-        failure.diagnosis,
+        diagnosis,
         judged,
-        time=rfc3339(failure.time if failure.time is not None else now),
-        failure_id=failure.id,
+        time=rfc3339(failure.time if failure and failure.time is not None else now),
+        failure_id=failure.id if failure else "",
         plan_hash=found.plan.hash,
         node=reply.place.node,
     )

@@ -19,8 +19,9 @@ from xpullm.controller.decide_pods import Failure, failures, of_plan, ready
 from xpullm.controller.decide_rollout import Hold, hold
 from xpullm.controller.types import Snapshot
 from xpullm.healing.heal import heal, propose
-from xpullm.healing.history import LIMIT as HISTORY_LIMIT
-from xpullm.healing.types import Growth, Policy, Step, Stop, Wait
+from xpullm.healing.judge import outgrown
+from xpullm.healing.policy import policy_of
+from xpullm.healing.types import Step, Stop, Wait
 from xpullm.planner.types import Refusal
 
 NOWHERE = Place("", "")
@@ -56,12 +57,13 @@ def answer(
     if mode == "Off":
         return replace(seen, stop=_off(failure))
     patience = too_few(found, failure, ever_ready(snapshot.deployment, pods, found))
-    if patience is not None:
+    grown = history[-1:] and history[-1].cause == "growth" and history[-1].effect == ""
+    if patience is not None and not (grown and outgrown(failure.diagnosis)):
         return replace(seen, wait=patience)
     request = request_behind(llmd, plan)
     if isinstance(request, Refusal):  # the catalogue lost what the stored plan was made from
         return replace(seen, stop=Stop(request.reason, f"{request.field}: {request.message}"))
-    policy = policy_of(llmd, room_elsewhere(plan, snapshot, where.node, pods))
+    policy = policy_of(llmd.spec, room_elsewhere=room_elsewhere(plan, snapshot, where.node, pods))
     situation = (plan, failure.diagnosis, history, policy, request)
     same = [f for f in found if f.diagnosis.cause == failure.diagnosis.cause]
     times = max((f.runs for f in same), default=1)
@@ -85,23 +87,4 @@ def _off(failure: Failure) -> Stop:
         "HealingOff",
         f"{failure.diagnosis.cause}: spec.healing.mode is Off, so nothing is changed; set it to"
         " Auto or Observe, or change the spec",
-    )
-
-
-def policy_of(llmd: LLMDeployment, room: bool) -> Policy:
-    """`spec.healing` as healing takes it."""
-    healing = llmd.spec.healing
-    resources = llmd.spec.pod.resources
-    return Policy(
-        mode=healing.mode,
-        # Attempts are counted by the history, which is bounded.
-        max_attempts=min(healing.max_attempts, HISTORY_LIMIT),
-        may_change=frozenset(healing.may_change),
-        growth=Growth(
-            healing.growth.mode,
-            healing.growth.after_healthy_seconds,
-            healing.growth.target_utilization_percent,
-        ),
-        user_memory_limit=bool(resources and resources.limits and "memory" in resources.limits),
-        other_matching_node_has_room=room,
     )

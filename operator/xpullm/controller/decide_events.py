@@ -9,6 +9,7 @@ from xpullm.controller.decide_heal import sentence
 from xpullm.controller.decide_health import summary, told_before
 from xpullm.controller.decide_plan import Standing
 from xpullm.controller.types import EventSpec, Object
+from xpullm.healing.growth import CAUSE
 from xpullm.planner.types import Infeasible, Refusal
 from xpullm.resources import codec
 
@@ -46,7 +47,11 @@ def events_of(
         message = sentence(found.plan, reply.failure)
         events.append(_event("Warning", EventReason.ENGINE_FAILED, "Diagnose", message, mark))
     last = after.history[-1] if after.history else None
-    if reply.step is not None and last is not None:
+    if reply.step is not None and reply.failure is None:
+        mark = f"{after.plan.hash}/{len(after.history)}"
+        raised = EventReason.UTILIZATION_RAISED
+        events.append(_event("Normal", raised, "Grow", f"growth: {reply.step.text}", mark))
+    elif reply.step is not None and last is not None:
         text = reply.step.text
         if last.lever not in text or "→" not in text:
             text = f"{last.lever} {last.before} → {last.after}: {text}"
@@ -64,7 +69,8 @@ def events_of(
         mark = f"{found.plan.hash}/{reply.stop.reason}"
         message = told.ready.message
         events.append(_event("Warning", EventReason.HEALING_STOPPED, "Heal", message, mark))
-    healed = last is not None and last.effect == "Helped" and found.history != after.history
+    judged = last is not None and last.effect == "Helped" and found.history != after.history
+    healed = judged and last is not None and last.cause != CAUSE
     if healed and reply.step is None and last is not None:
         message = (
             f"Ready after {last.lever} {last.before} → {last.after} against {last.cause}"

@@ -9,6 +9,7 @@ from xpullm.controller.decide_heal import sentence
 from xpullm.controller.decide_plan import Standing
 from xpullm.controller.decide_pods import entries, text, whole
 from xpullm.controller.types import Object
+from xpullm.healing.growth import CAUSE
 from xpullm.planner.types import Infeasible, Refusal
 
 GIB = 1 << 30
@@ -91,6 +92,9 @@ def _unready(
             reason = Reason.UNSCHEDULABLE if unplaced else Reason.BACKING_OFF
             return Said("False", reason, f"{answer.wait.text}. Cause: {what}"), "Reconciling"
     last = standing.history[-1] if standing.history else None
+    if last is not None and last.effect == "" and last.cause == CAUSE:
+        told = f"growth: {last.lever} {last.before} → {last.after}"
+        return Said("False", Reason.GROWING, told), "Reconciling"
     if last is not None and last.effect == "":
         told = (
             f"attempt {last.attempt} of {max_attempts} against {last.cause} in phase {last.phase}:"

@@ -21,7 +21,9 @@ from xpullm.controller.decide_cluster import (
 )
 from xpullm.controller.decide_pods import dig, entries, text
 from xpullm.controller.types import Snapshot
-from xpullm.healing.history import decode_history, encode_history
+from xpullm.healing.growth import begin
+from xpullm.healing.history import attempts, decode_history, encode_history
+from xpullm.healing.policy import policy_of
 from xpullm.healing.tuning import key_of
 from xpullm.healing.types import PastStep
 from xpullm.planner import PlanRequest, decode, encode, inputs_hash, resolve, with_arguments
@@ -93,6 +95,7 @@ def standing(
     if known.entries:
         better = make_plan(request, known)
         plan = plan if isinstance(better, Infeasible) else better
+    plan = begin(plan, policy_of(llmd.spec), request)
     plan = with_users_memory(llmd, plan, request)
     return stand(llmd, snapshot, settings, plan, remembered(snapshot, inputs), inputs, fresh=True)
 
@@ -175,7 +178,7 @@ def stand(
         ),
     )
     packed = codec.pack(encode(plan))
-    truth = truth_of(inputs, packed, encode_history(history), len(history), template)
+    truth = truth_of(inputs, packed, encode_history(history), attempts(history), template)
     return Standing(plan, history, truth, fresh)
 
 

@@ -9,16 +9,15 @@ from xpullm.api import LLMDeployment
 from xpullm.controller.decide_conditions import Health, conditions, shorten
 from xpullm.controller.decide_pods import entries
 from xpullm.controller.types import Object
-from xpullm.healing.history import status_history
+from xpullm.healing.history import attempts, status_history
 from xpullm.healing.types import PastStep
 from xpullm.planner.types import Plan
 from xpullm.resources import names, others
-from xpullm_runtime.report import Report
 
 VALUE_CHARS = 256
 NOTES = 16
 
-_LEDGER = {
+LEDGER = {
     "visible_bytes": "visibleBytes",
     "context_bytes": "contextBytes",
     "weights_bytes": "weightsBytes",
@@ -30,8 +29,6 @@ _LEDGER = {
     "reserve_bytes": "reserveBytes",
     "free_bytes": "freeBytes",
 }
-# What an engine's report names as the ledger does: measured and predicted can be compared.
-_COMPARED = ("weights_bytes", "activation_bytes", "non_torch_bytes", "kv_cache_bytes")
 
 
 def plan_status(plan: Plan) -> dict[str, Any]:
@@ -49,7 +46,7 @@ def plan_status(plan: Plan) -> dict[str, Any]:
         "kvCacheTokens": ledger.kv_cache_tokens,
         "utilizationPercent": max(0, min(100, plan.utilization_percent)),
         "arguments": [_argument(name, value) for name, value in plan.flags],
-        "memory": {camel: getattr(ledger, snake) for snake, camel in _LEDGER.items()},
+        "memory": {camel: getattr(ledger, snake) for snake, camel in LEDGER.items()},
         "hostMemory": {
             "requestBytes": host.request_bytes,
             "limitBytes": host.limit_bytes,
@@ -64,40 +61,12 @@ def _argument(name: str, value: str | None) -> dict[str, str]:
     return {"name": name} if value is None else {"name": name, "value": value}
 
 
-def measured_status(report: Report | None, plan: Plan, before: Any) -> dict[str, Any] | None:
-    """What the engine of this plan printed; kept while the pods show nothing newer of it."""
-    if report is None or report.plan_hash not in ("", plan.hash):
-        kept = isinstance(before, Mapping) and before.get("planHash") == plan.hash
-        return dict(before) if kept else None
-    figures = {name: max(0, size) for name, size in report.figures.items()}
-    found: dict[str, Any] = {
-        "weightsBytes": figures.get("weights_bytes"),
-        "activationBytes": figures.get("activation_bytes"),
-        "nonTorchBytes": figures.get("non_torch_bytes"),
-        "kvCacheBytes": figures.get("kv_cache_bytes"),
-        "kvCacheTokens": figures.get("kv_cache_tokens"),
-        "vramPeakBytes": report.vram_peak_bytes,
-        "hostPeakBytes": report.host_peak_bytes,
-    }
-    found = {name: value for name, value in found.items() if value}
-    if not found:
-        return None
-    errors = {
-        _LEDGER[name]: figures[name] - getattr(plan.ledger, name)
-        for name in _COMPARED
-        if figures.get(name)
-    }
-    if report.host_peak_bytes:
-        errors["hostBytes"] = report.host_peak_bytes - plan.host.request_bytes
-    return {"planHash": plan.hash, **found, **({"predictionErrors": errors} if errors else {})}
-
-
 def healing_status(
     history: Sequence[PastStep], cause: str, phase: str, proposal: Mapping[str, str] | None
 ) -> dict[str, Any]:
     last = history[-1] if history else None
     status: dict[str, Any] = {
-        "attempt": len(history),
+        "attempt": attempts(history),
         "lastCause": cause or (last.cause if last else ""),
         "lastPhase": phase or (last.phase if last else ""),
         "proposal": {
@@ -129,7 +98,7 @@ def status(
     cause: str = "",
     phase: str = "",
     proposal: Mapping[str, str] | None = None,
-    report: Report | None = None,
+    measured: Mapping[str, Any] | None = None,
     replicas: int = 0,
     ready_replicas: int = 0,
 ) -> dict[str, Any]:
@@ -146,7 +115,7 @@ def status(
         "endpoint": others.endpoint(llmd) if llmd is not None else before.get("endpoint"),
         "modelRevision": before.get("modelRevision"),
         "plan": plan_status(plan) if plan is not None else None,
-        "measured": measured_status(report, plan, before.get("measured")) if plan else None,
+        "measured": measured if plan else None,
         "healing": healing_status(history, cause, phase, proposal) if plan else None,
         "conditions": conditions(entries(before, "conditions"), health.wanted(), generation, now),
     }

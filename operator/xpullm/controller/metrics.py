@@ -74,6 +74,12 @@ class Metrics:
         self.api_seconds = Histogram(
             "xpullm_api_request_duration_seconds", "Time of a request", ["verb"], registry=r
         )
+        self.engine_requests = Counter(
+            "xpullm_engine_requests",
+            "Questions to supervisors about their engines, by result",
+            ["result"],
+            registry=r,
+        )
         self.leader = Gauge("xpullm_leader", "1 while this process holds the Lease", registry=r)
         self.queue_depth = Gauge("xpullm_queue_depth", "Keys that wait", registry=r)
         self.queue_oldest = Gauge(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from xpullm.controller.kinds import (
     CLAIM,
@@ -19,12 +19,18 @@ from xpullm.controller.kinds import (
     Kind,
 )
 from xpullm.controller.store import Store
-from xpullm.controller.types import Capabilities, Fleet, Key, Object, Snapshot
+from xpullm.controller.types import Capabilities, EngineFigures, Fleet, Key, Object, Snapshot
 
 FACTS_SUFFIX = "-model-facts"
 
 
-def observe(store: Store, key: Key, capabilities: Capabilities, fleet: Fleet) -> Snapshot:
+def observe(
+    store: Store,
+    key: Key,
+    capabilities: Capabilities,
+    fleet: Fleet,
+    runtime: Mapping[str, EngineFigures] | None = None,
+) -> Snapshot:
     """Everything `decide` may know. Without an LLMDeployment the snapshot is empty."""
     namespace, name = key
     llmd = store.get(LLMDEPLOYMENT, namespace, name)
@@ -59,6 +65,7 @@ def observe(store: Store, key: Key, capabilities: Capabilities, fleet: Fleet) ->
         ),
         capabilities=capabilities,
         fleet=fleet,
+        runtime=runtime or {},
     )
 
 

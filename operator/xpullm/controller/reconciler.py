@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xpullm.controller.apply import Applier
@@ -15,7 +15,7 @@ from xpullm.controller.metrics import Metrics
 from xpullm.controller.observe import observe
 from xpullm.controller.report import refused, report
 from xpullm.controller.store import Store
-from xpullm.controller.types import Capabilities, Decision, Key, Object, Snapshot
+from xpullm.controller.types import Capabilities, Decision, EngineFigures, Key, Object, Snapshot
 from xpullm.controller.workqueue import ShutDownError, WorkQueue
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Reconciler:
         fleet: FleetView,
         metrics: Metrics,
         capabilities: Callable[[], Capabilities],
+        runtime: Callable[[Key], Mapping[str, EngineFigures]] = lambda _: {},
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -54,6 +55,7 @@ class Reconciler:
         self._fleet = fleet
         self._metrics = metrics
         self._capabilities = capabilities
+        self._runtime = runtime
         self._clock = clock
 
     async def work(self) -> None:
@@ -101,7 +103,8 @@ class Reconciler:
             ApiError: a write failed in a way that trying again may cure.
         """
         now = self._clock()
-        snapshot = observe(self._store, key, self._capabilities(), self._fleet.facts(key, now))
+        fleet, runtime = self._fleet.facts(key, now), self._runtime(key)
+        snapshot = observe(self._store, key, self._capabilities(), fleet, runtime)
         llmd = snapshot.llmd
         if llmd is None or llmd["metadata"].get("deletionTimestamp"):
             return Outcome("gone")  # owner references do the rest
@@ -132,7 +135,8 @@ class Reconciler:
             log.error("%s/%s: the status was refused: %s", *key, error)
             raise
         if decision.rerolled:
-            self._metrics.rerolls.labels(decision.cause_seen or "none").inc()
-            log.info("%s/%s: re-rolled against %s", *key, decision.cause_seen or "none")
+            reason = decision.cause_seen or "growth"
+            self._metrics.rerolls.labels(reason).inc()
+            log.info("%s/%s: re-rolled: %s", *key, reason)
         if written and decision.cause_seen:
             self._metrics.cause_seconds.observe(self._queue.age_seconds(key))

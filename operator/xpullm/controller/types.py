@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -30,6 +30,27 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """What the supervisor in one Ready pod told of its engine; `fetched`: seconds since the epoch.
+
+    It belongs to one run: the container's restart count and the plan must still be these. The
+    start's figures never change within a run; load and `vram_peak_bytes` (all cards) do. None where
+    the engine does not tell.
+    """
+
+    plan_hash: str
+    restarts: int
+    fetched: float
+    start_seconds: int
+    host_peak_bytes: int
+    start_vram_peak_bytes: int
+    figures: Mapping[str, int]
+    vram_peak_bytes: int = 0
+    kv_usage_percent: int | None = None  # the highest since Ready
+    preemptions: int = 0  # since Ready
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything `decide` may know. Objects are as the API server returned them."""
 
@@ -49,6 +70,7 @@ class Snapshot:
     records: tuple[Object, ...] = ()  # TuningRecords of the namespace
     capabilities: Capabilities = Capabilities()
     fleet: Fleet = Fleet()
+    runtime: Mapping[str, EngineFigures] = field(default_factory=dict)  # by pod UID
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from xpullm.healing.history import attempts
 from xpullm.healing.judge import axis, episode, reversed_before, without_effect
 from xpullm.healing.ladder import Move, Rule, rule_for
 from xpullm.healing.levers import batch, budget, correct, pod, storage
@@ -115,13 +116,17 @@ def _allowance(situation: Situation, move: Move) -> int:
 
 def _taken(situation: Situation, proposal: Proposal) -> Step | Stop:
     most = situation.policy.max_attempts
-    taken = sum(step.cause != "growth" for step in situation.history)
+    taken = attempts(situation.history)
     if taken >= most:
         return Stop(
             "AttemptsExhausted",
             f"{taken} of {most} attempts are used; next would have been {proposal.text}. "
             f"The way so far: {way(situation.history)}. Change the spec to start anew.",
         )
+    return _step(proposal)
+
+
+def _step(proposal: Proposal) -> Step:
     return Step(
         proposal.lever,
         proposal.before,
@@ -132,18 +137,17 @@ def _taken(situation: Situation, proposal: Proposal) -> Step | Stop:
     )
 
 
-def _take_back(situation: Situation) -> Step | Stop | None:
+def _take_back(situation: Situation) -> Step | None:
     """A growth step that ends in a failure of memory is undone before anything else is tried."""
     if not situation.history:
         return None
     last = situation.history[-1]
     grown = last.cause == "growth" and last.effect == "Worse"
-    if not grown or not situation.diagnosis.cause.startswith("device_oom"):
-        return None
-    if not situation.diagnosis.actionable:
+    if not grown or not situation.diagnosis.actionable:
         return None
     undone = budget.set_to(situation, last.lever, last.before)
-    return undone if undone is None else _taken(situation, undone)
+    # Whatever the number of attempts: growth must not leave a deployment worse off.
+    return undone if undone is None else _step(undone)
 
 
 def _wait(situation: Situation, move: Move) -> Wait:

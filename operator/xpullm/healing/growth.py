@@ -2,6 +2,7 @@
 
 The method of people who tune by hand: start at 60 % utilization and go up in small steps to 70 and
 80 % while memory is watched. A step that fails is taken back by `heal` and never tried again.
+Utilization is the planned use of visible VRAM, however the engine is told.
 """
 
 from __future__ import annotations
@@ -9,15 +10,41 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xpullm.healing.border import replan_of
+from xpullm.healing.judge import axis
 from xpullm.healing.levers.budget import shown
-from xpullm.healing.situation import UTILIZATION_CEILING, budget_lever
+from xpullm.healing.situation import UTILIZATION_CEILING, UTILIZATION_FLOOR, budget_lever
 from xpullm.healing.types import Health, PastStep, Policy, Step
+from xpullm.planner.build import choice_of, target_of
+from xpullm.planner.estimate import judge
 from xpullm.planner.request import PlanRequest
-from xpullm.planner.types import Plan
+from xpullm.planner.types import Arguments, Plan
 
+CAUSE = "growth"  # of a growth step in the history
 POINTS = 5  # per cent of visible VRAM per step
 KV_USAGE_PERCENT = 70  # below that more KV cache would not be used
 PEAK_SHARE = 0.95  # measured peak plus the step must stay below this share of the card
+
+
+def begin(plan: Plan, policy: Policy, request: PlanRequest) -> Plan:
+    """A new plan as growth starts it: with less KV cache, but never less than the context at the
+    concurrency that was asked for. The user's own budget is left alone."""
+    growth, arguments, ledger = policy.growth, plan.arguments, plan.ledger
+    lever = budget_lever(arguments)
+    if not _allowed(policy) or lever in arguments.user:
+        return plan
+    serving = request.serving
+    sequences = min(serving.concurrency or serving.min_concurrency or 1, plan.concurrency)
+    tokens = plan.context_length * sequences + ledger.block_size
+    spare = ledger.kv_cache_bytes - tokens * ledger.kv_bytes_per_token
+    surplus = plan.utilization_percent - growth.start_utilization_percent
+    cut = min(surplus * ledger.visible_bytes // 100, spare)
+    smaller = _changed(plan, -cut) if cut > 0 else None
+    return plan if smaller is None else replan_of(plan, request)(smaller)
+
+
+def _allowed(policy: Policy) -> bool:
+    enabled = policy.growth.mode == "Enabled" and policy.mode == "Auto"
+    return enabled and "Arguments" in policy.may_change
 
 
 def grow(
@@ -34,7 +61,7 @@ def grow(
     holds back, or again in a direction that failed.
     """
     growth = policy.growth
-    if growth.mode != "Enabled" or policy.mode != "Auto" or "Arguments" not in policy.may_change:
+    if not _allowed(policy):
         return None
     if health.healthy_seconds < growth.after_healthy_seconds or not health.in_window:
         return None
@@ -51,48 +78,32 @@ def grow(
     points = min(POINTS, target - plan.utilization_percent)
     ledger = plan.ledger
     change = min(points * ledger.visible_bytes // 100, ledger.free_bytes)
-    block = max(1, ledger.kv_bytes_per_token * ledger.block_size)
-    if points <= 0 or change < block:
+    if points <= 0 or change <= 0:
         return None
     if health.peak_bytes and health.peak_bytes + change > PEAK_SHARE * ledger.visible_bytes:
         return None
     if health.free_bytes is not None and health.free_bytes < 2 * change:
         return None  # the step, and as much again for what was not yet seen
-    return _step(plan, request, lever, change, block)
+    return _step(plan, request, lever, change, target)
 
 
 def _failed(step: PastStep, lever: str) -> bool:
     """A growth step that failed, or a cut after memory ran out: growing again would reverse it."""
-    if step.lever != lever:
+    if axis(step.lever) != axis(lever):
         return False
-    if step.cause == "growth":
+    if step.cause == CAUSE:
         return step.effect == "Worse"
     return step.cause.startswith("device_")
 
 
-def _step(plan: Plan, request: PlanRequest, lever: str, change: int, block: int) -> Step | None:
-    arguments = plan.arguments
-    if arguments.num_gpu_blocks_override is not None:
-        larger = replace(
-            arguments, num_gpu_blocks_override=arguments.num_gpu_blocks_override + change // block
-        )
-    elif arguments.kv_cache_memory_bytes is not None:
-        larger = replace(
-            arguments,
-            kv_cache_memory_bytes=(arguments.kv_cache_memory_bytes + change) // block * block,
-        )
-    elif arguments.gpu_memory_utilization is not None:
-        points = change * 100 // plan.ledger.visible_bytes
-        if points < 1:
-            return None
-        larger = replace(
-            arguments,
-            gpu_memory_utilization=round(arguments.gpu_memory_utilization, 3) + points / 100,
-        )
-    else:
+def _step(plan: Plan, request: PlanRequest, lever: str, change: int, target: int) -> Step | None:
+    larger = _changed(plan, change)
+    if larger is None:
         return None
     grown = replan_of(plan, request)(larger)
-    before, after = shown(arguments, lever), shown(grown.arguments, lever)
+    if grown.utilization_percent > target or not _safe(grown, request):
+        return None
+    before, after = shown(plan.arguments, lever), shown(grown.arguments, lever)
     return Step(
         lever,
         before,
@@ -101,3 +112,31 @@ def _step(plan: Plan, request: PlanRequest, lever: str, change: int, block: int)
         f"{plan.utilization_percent} → {grown.utilization_percent} %",
         grown,
     )
+
+
+def _changed(plan: Plan, change: int) -> Arguments | None:
+    """The arguments with the KV pool changed by so many bytes, rounded down; None where that is
+    less than a block or a per cent, or below the floor."""
+    arguments, ledger = plan.arguments, plan.ledger
+    block = max(1, ledger.kv_bytes_per_token * ledger.block_size)
+    if abs(change) < block:
+        return None
+    if arguments.num_gpu_blocks_override is not None:
+        blocks = arguments.num_gpu_blocks_override + change // block
+        return replace(arguments, num_gpu_blocks_override=blocks)
+    if arguments.kv_cache_memory_bytes is not None:
+        size = (arguments.kv_cache_memory_bytes + change) // block * block
+        return replace(arguments, kv_cache_memory_bytes=size)
+    if arguments.gpu_memory_utilization is None:
+        return None
+    utilization = arguments.gpu_memory_utilization + change * 100 // ledger.visible_bytes / 100
+    utilization = round(max(utilization, UTILIZATION_FLOOR), 3)
+    if utilization == arguments.gpu_memory_utilization:
+        return None
+    return replace(arguments, gpu_memory_utilization=utilization)
+
+
+def _safe(plan: Plan, request: PlanRequest) -> bool:
+    """Whether the planner itself would let the plan pass: it starts and holds the worst load."""
+    where = target_of(request, choice_of(plan, request), plan.arguments.dtype)
+    return judge(where, plan.arguments).safe is True

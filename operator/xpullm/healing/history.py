@@ -24,6 +24,11 @@ _NUMBERS = frozenset({"attempt", "tried_bytes", "held_bytes", "relief_bytes"})
 _DEFAULTS = PastStep(attempt=0, time="", cause="", phase="", lever="", before="", after="")
 
 
+def attempts(history: Sequence[PastStep]) -> int:
+    """How many steps answered a failure; those of growth are no attempts."""
+    return sum(step.cause != "growth" for step in history)
+
+
 def past_step(
     step: Step,
     diagnosis: Diagnosis,
@@ -36,7 +41,7 @@ def past_step(
 ) -> PastStep:
     """What is remembered of a step: written in the same object and write as its plan."""
     return PastStep(
-        attempt=len(history) + 1,
+        attempt=attempts(history) + (diagnosis.cause != "growth"),
         time=time,
         cause=diagnosis.cause,
         phase=diagnosis.phase,

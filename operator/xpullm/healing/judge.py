@@ -69,7 +69,7 @@ def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis) -> str
     if axis(last.lever) == BUDGET and overshot and _memory(last.cause) and _memory(now.cause):
         return "Worse"
     if last.cause == "growth":
-        return "Worse"
+        return "Worse" if outgrown(now) else "Unclear"
     if (last.cause, last.phase) != (now.cause, now.phase):
         return "Helped"
     tried = max(0, now.figures.get("tried_bytes", 0))
@@ -83,6 +83,12 @@ def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis) -> str
         step.effect == "Unclear" and axis(step.lever) == axis(last.lever) for step in before[-1:]
     )
     return "NoEffect" if repeated or not _memory(last.cause) else "Unclear"
+
+
+def outgrown(now: Diagnosis) -> bool:
+    """Whether a failure after a growth step can be that step's: the device's memory ran out, or the
+    engine's gate found less of it free than its new share."""
+    return now.cause.startswith("device_oom") or now.cause == "device_memory_busy"
 
 
 def _refilled(last: PastStep, now: Diagnosis) -> bool:

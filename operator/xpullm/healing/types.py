@@ -9,11 +9,13 @@ from xpullm.planner.types import Plan
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Raise utilization in small steps after a healthy time, while memory is watched."""
+    """Raise utilization in small steps after a healthy time, while memory is watched. New plans
+    begin at the start's percentage, as far as what was asked for fits there."""
 
     mode: str = "Disabled"
     after_healthy_seconds: int = 3600
     target_utilization_percent: int = 80
+    start_utilization_percent: int = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,28 @@
+"""`spec.healing` as healing takes it. Pure."""
+
+from __future__ import annotations
+
+from xpullm.api.llmdeployment import LLMDeploymentSpec
+from xpullm.healing.history import LIMIT
+from xpullm.healing.types import Growth, Policy
+
+START = 60  # per cent, where growth begins (the method of healing/growth.py)
+
+
+def policy_of(spec: LLMDeploymentSpec, *, room_elsewhere: bool = False) -> Policy:
+    """`room_elsewhere`: another matching node has room for a pod."""
+    healing, resources = spec.healing, spec.pod.resources
+    growth = healing.growth
+    return Policy(
+        mode=healing.mode,
+        max_attempts=min(healing.max_attempts, LIMIT),  # counted by the history, which is bounded
+        may_change=frozenset(healing.may_change),
+        growth=Growth(
+            growth.mode,
+            growth.after_healthy_seconds,
+            growth.target_utilization_percent,
+            growth.start_utilization_percent or min(START, growth.target_utilization_percent),
+        ),
+        user_memory_limit=bool(resources and resources.limits and "memory" in resources.limits),
+        other_matching_node_has_room=room_elsewhere,
+    )
