@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import shlex
+from textwrap import wrap
 from typing import Any
 
+from xpullm.catalog import find_engine
 from xpullm.cli.manifests import Manifest
 from xpullm.cli.membar import GIB, gib, memory_bar
 from xpullm.planner import encode
 from xpullm.planner.types import Infeasible, Ledger, Plan, Refusal, Term
+from xpullm.resources.command import engine_argv
 
 Result = Plan | Infeasible | Refusal
+COLUMNS = 79
+
+
+def folded(text: str, indent: str = "") -> list[str]:
+    """The text in lines of at most 79 columns, the second and later ones indented by two more."""
+    return wrap(
+        text,
+        COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def text(name: str, result: Result, explain: bool) -> str:
     if isinstance(result, Refusal):
-        return "\n".join(
-            [
-                f"{name}: refused ({result.reason})",
-                f"  {result.field}: {result.value}" if result.value else f"  {result.field}",
-                f"  {result.message}",
-            ]
-        )
+        field = f"{result.field}: {result.value}" if result.value else result.field
+        lines = [f"{name}: refused ({result.reason})"]
+        return "\n".join(lines + folded(field, "  ") + folded(result.message, "  "))
     if isinstance(result, Infeasible):
         return "\n".join(infeasible_lines(name, result, explain))
     return "\n".join(plan_lines(name, result, explain))
@@ -31,11 +43,16 @@ def plan_lines(name: str, plan: Plan, explain: bool) -> list[str]:
     ledger = plan.ledger
     cards = f"{plan.gpu_count} x {plan.gpu}" if plan.gpu_count > 1 else plan.gpu
     lines = [
-        f"{name}: {plan.model}, {plan.quantization}, on {cards} with {plan.engine} "
-        f"{plan.engine_version}",
-        f"  context {plan.context_length} tokens, {plan.concurrency} sequences; "
-        f"KV cache {ledger.kv_cache_tokens} tokens; "
-        f"uses {plan.utilization_percent} % of visible memory",
+        *folded(
+            f"{name}: {plan.model}, {plan.quantization}, on {cards} with {plan.engine} "
+            f"{plan.engine_version}"
+        ),
+        *folded(
+            f"context {plan.context_length} tokens, {plan.concurrency} sequences; "
+            f"KV cache {ledger.kv_cache_tokens} tokens; "
+            f"uses {plan.utilization_percent} % of visible memory",
+            "  ",
+        ),
         f"  device memory, {gib(ledger.visible_bytes)} visible"
         + (" on each card" if plan.gpu_count > 1 else ""),
         *memory_bar(ledger),
@@ -44,18 +61,21 @@ def plan_lines(name: str, plan: Plan, explain: bool) -> list[str]:
         "  arguments:",
         *(f"    --{flag}" if v is None else f"    --{flag} {v}" for flag, v in plan.flags),
     ]
-    lines += [f"  note: {note}" for note in plan.notes]
+    for note in plan.notes:
+        lines += folded(f"note: {note}", "  ")
     return lines + (explained(ledger, plan.host.terms) if explain else [])
 
 
 def infeasible_lines(name: str, result: Infeasible, explain: bool) -> list[str]:
-    lines = [f"{name}: infeasible ({result.reason})", f"  {result.message}"]
+    lines = [f"{name}: infeasible ({result.reason})"]
+    lines += folded(result.message, "  ")
     if result.ledger:
         lines += [f"  device memory, {gib(result.ledger.visible_bytes)} visible"]
         lines += memory_bar(result.ledger)
     if result.alternatives:
         lines.append("  what fits:")
-        lines += [f"    {a.field}: {a.value}  ({a.text})" for a in result.alternatives]
+        for alternative in result.alternatives:
+            lines += folded(alternative.text, "    ")
     return lines + (explained(result.ledger, ()) if explain and result.ledger else [])
 
 
@@ -64,15 +84,9 @@ def explained(ledger: Ledger, host: tuple[Term, ...]) -> list[str]:
     for title, terms in (("device", ledger.terms), ("host", host)):
         for term in terms:
             lines.append(f"  {title}: {term.name} = {term.bytes / GIB:.3f} GiB")
-            lines += [
-                f"      {label}: {detail}"
-                for label, detail in (
-                    ("formula", term.formula),
-                    ("inputs", term.inputs),
-                    ("source", term.source),
-                )
-                if detail
-            ]
+            for label in ("formula", "inputs", "source"):
+                detail = getattr(term, label)
+                lines += folded(f"{label}: {detail}", "      ") if detail else []
     return lines
 
 
@@ -107,14 +121,15 @@ def argument_line(result: Result) -> str:
     """The engine's command line, quoted for a POSIX shell; a comment where there is no plan."""
     if not isinstance(result, Plan):
         return f"# {result.reason}: {result.message}"
-    words = list(plan_command(result))
-    for flag, flag_value in result.flags:
-        words += [f"--{flag}"] if flag_value is None else [f"--{flag}", flag_value]
-    return shlex.join(words)
-
-
-def plan_command(plan: Plan) -> tuple[str, ...]:
-    return (*plan.command, plan.model) if plan.command[-1:] == ("serve",) else plan.command
+    entry = find_engine(result.engine, result.engine_version)
+    argv = engine_argv(
+        result,
+        result.model,
+        positional=entry is not None and entry.model_argument == "positional",
+        revision=result.revision or None,
+        served_names=(),
+    )
+    return shlex.join(argv)
 
 
 def helm_values(manifest: Manifest, result: Result) -> dict[str, Any]:

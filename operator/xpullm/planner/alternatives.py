@@ -48,8 +48,6 @@ def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible
         f" missing for {wish.min_concurrency} request(s) of {wish.min_context} tokens"
     )
     found = tuple(_alternatives(request, choice, wish, learned))
-    if found:
-        message += "; what fits: " + "; ".join(a.text for a in found)
     return Infeasible("DoesNotFit", message, term, missing, ledger, found)
 
 

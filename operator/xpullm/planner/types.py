@@ -194,6 +194,12 @@ class Infeasible:
     ledger: Ledger | None = None
     alternatives: tuple[Alternative, ...] = ()
 
+    @property
+    def told(self) -> str:
+        """The message in one line, with what was proven to fit."""
+        fits = "; ".join(a.text for a in self.alternatives)
+        return f"{self.message}; what fits: {fits}" if fits else self.message
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
