@@ -15,7 +15,7 @@ from xpullm.controller.apply import unchanged
 from xpullm.controller.canonical import with_hash
 from xpullm.controller.decide import Settings, decide
 from xpullm.controller.timestamps import rfc3339
-from xpullm.controller.types import Capabilities, Decision, Fleet, Snapshot
+from xpullm.controller.types import Capabilities, Decision, EngineFigures, Fleet, Snapshot
 from xpullm.resources.names import LABEL_PLAN
 from xpullm_runtime.report import Report, encode
 
@@ -95,6 +95,7 @@ class World:
     writes: list[str] = field(default_factory=list)
     capabilities: Capabilities = field(default_factory=Capabilities)
     fleet: Fleet = field(default_factory=Fleet)
+    runtime: dict[str, EngineFigures] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     now: float = START
     made: int = 0
@@ -123,6 +124,7 @@ class World:
                 records=many("TuningRecord"),
                 capabilities=self.capabilities,
                 fleet=self.fleet,
+                runtime=self.runtime,
             )
         )
 
@@ -250,8 +252,28 @@ class World:
             status = self._container(pod)
             status["state"] = {"running": {"startedAt": rfc3339(self.now)}}
             pod["status"]["phase"] = "Running"
-            pod["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+            if not any(c["status"] == "True" for c in pod["status"]["conditions"]):
+                since = rfc3339(self.now)
+                ready = {"type": "Ready", "status": "True", "lastTransitionTime": since}
+                pod["status"]["conditions"] = [ready]
         self.count()
+
+    def tell(self, **figures: Any) -> None:
+        """The supervisors: what each pod's engine measured, asked just now."""
+        for pod in self.pods:
+            self.runtime[pod["metadata"]["uid"]] = EngineFigures(
+                **{
+                    "plan_hash": pod["metadata"]["labels"][LABEL_PLAN],
+                    "restarts": self._container(pod)["restartCount"],
+                    "fetched": self.now,
+                    "start_seconds": 47,
+                    "host_peak_bytes": 5 << 30,
+                    "start_vram_peak_bytes": 9 << 30,
+                    "vram_peak_bytes": 9 << 30,
+                    "figures": {"weights_bytes": 4 << 30, "gpu_blocks": 20405},
+                    **figures,
+                }
+            )
 
     def fail(self, report: Report | None = None, *, index: int = 0, **terminated: Any) -> None:
         """The kubelet: an engine ended, and is restarted after a back-off."""
