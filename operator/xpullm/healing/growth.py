@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from xpullm.healing.border import replan_of
 from xpullm.healing.judge import axis
-from xpullm.healing.levers.budget import shown
+from xpullm.healing.levers.budget import GRAIN, shown
 from xpullm.healing.situation import UTILIZATION_CEILING, UTILIZATION_FLOOR, budget_lever
 from xpullm.healing.types import Health, PastStep, Policy, Step
 from xpullm.planner.build import choice_of, target_of
@@ -116,7 +116,7 @@ def _step(plan: Plan, request: PlanRequest, lever: str, change: int, target: int
 
 def _changed(plan: Plan, change: int) -> Arguments | None:
     """The arguments with the KV pool changed by so many bytes, rounded down; None where that is
-    less than a block or a per cent, or below the floor."""
+    less than a block or a grain."""
     arguments, ledger = plan.arguments, plan.ledger
     block = max(1, ledger.kv_bytes_per_token * ledger.block_size)
     if abs(change) < block:
@@ -129,7 +129,8 @@ def _changed(plan: Plan, change: int) -> Arguments | None:
         return replace(arguments, kv_cache_memory_bytes=size)
     if arguments.gpu_memory_utilization is None:
         return None
-    utilization = arguments.gpu_memory_utilization + change * 100 // ledger.visible_bytes / 100
+    moved = (change + 1) * GRAIN // ledger.visible_bytes / GRAIN  # 1: whole points stay whole
+    utilization = arguments.gpu_memory_utilization + moved
     utilization = round(max(utilization, UTILIZATION_FLOOR), 3)
     if utilization == arguments.gpu_memory_utilization:
         return None
