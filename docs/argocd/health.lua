@@ -1,25 +1,29 @@
--- Argo CD health of an LLMDeployment: kstatus, in Lua.
-local hs = {status = "Progressing", message = "Waiting for the operator"}
+-- Argo CD health of an LLMDeployment: the rules of kstatus, in Lua.
 local status = obj.status
 if status == nil or status.observedGeneration ~= obj.metadata.generation then
-  return hs
+  return {status = "Progressing", message = "Waiting for the operator"}
 end
-if obj.spec.suspend then
+if obj.spec ~= nil and obj.spec.suspend then
   return {status = "Suspended", message = "spec.suspend is true"}
 end
-local ready = nil
+local found = {}
 for _, condition in ipairs(status.conditions or {}) do
-  if condition.type == "Stalled" and condition.status == "True" then
-    return {status = "Degraded", message = condition.message}
-  end
-  if condition.type == "Ready" then
-    ready = condition
-  end
+  found[condition.type] = condition
 end
-if ready ~= nil then
-  hs.message = ready.message
-  if ready.status == "True" then
-    hs.status = "Healthy"
-  end
+local function is_true(kind)
+  return found[kind] ~= nil and found[kind].status == "True"
 end
-return hs
+local message = "Waiting for the condition Ready"
+if found.Ready ~= nil then
+  message = found.Ready.message
+end
+if is_true("Reconciling") then
+  return {status = "Progressing", message = message}
+end
+if is_true("Stalled") then
+  return {status = "Degraded", message = found.Stalled.message}
+end
+if is_true("Ready") then
+  return {status = "Healthy", message = message}
+end
+return {status = "Progressing", message = message}
