@@ -48,11 +48,15 @@ class FleetView:
         """Objects of this deployment changed."""
         self._dirty.add(key)
 
-    def reserve(self, key: Key, now: float, *, replacing: bool) -> None:
-        """A re-roll was decided and is about to be written: the next decision must see it."""
+    def reserve(self, key: Key, now: float, *, replacing: bool, canary: bool) -> None:
+        """A re-roll was decided and is about to be written: the next decision must see it.
+
+        ``replacing``: it costs Ready pods. ``canary``: it is to heal, not to grow.
+        """
         deployment = self._store.get(DEPLOYMENT, *key)
         if deployment is not None:
-            activity = Activity(replacing, _canaries(self._store, key, deployment))
+            tried = _canaries(self._store, key, deployment) if canary else frozenset()
+            activity = Activity(replacing, tried)
             self._reserved[key] = (now, deployment["metadata"]["resourceVersion"], activity)
 
     def facts(self, key: Key, now: float) -> Fleet:

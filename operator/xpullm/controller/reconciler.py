@@ -13,7 +13,7 @@ from xpullm.controller.errors import ApiError, ConflictError, RejectedError, Thr
 from xpullm.controller.fleet import FleetView
 from xpullm.controller.metrics import Metrics
 from xpullm.controller.observe import observe
-from xpullm.controller.report import refused, report
+from xpullm.controller.report import cause_alone, refused, report
 from xpullm.controller.store import Store
 from xpullm.controller.types import Capabilities, Decision, EngineFigures, Key, Object, Snapshot
 from xpullm.controller.workqueue import ShutDownError, WorkQueue
@@ -109,9 +109,17 @@ class Reconciler:
         if llmd is None or llmd["metadata"].get("deletionTimestamp"):
             return Outcome("gone")  # owner references do the rest
         decision = self._decided(snapshot, now)
-        if decision.replaces_ready:
+        if decision.rerolled and len(self._queue):
+            told = cause_alone(llmd, decision.status)
+            if told is not None:  # others wait: tell the cause, and act at the end of the line
+                await self._report(key, llmd, Decision(status=told, cause_seen=decision.cause_seen))
+                self._queue.add(key)
+                return Outcome("told")
+        if decision.rerolled or decision.replaces_ready:
             # Before the first await, so that no other decision comes between.
-            self._fleet.reserve(key, now, replacing=decision.replaces_ready)
+            self._fleet.reserve(
+                key, now, replacing=decision.replaces_ready, canary=bool(decision.cause_seen)
+            )
         try:
             await self._applier.apply(llmd, decision, now)
         except RejectedError as error:

@@ -26,6 +26,20 @@ async def report(applier: Applier, llmd: Object, status: Object | None) -> bool:
     return True
 
 
+def cause_alone(llmd: Object, status: Object | None) -> dict[str, Any] | None:
+    """The live status with the newly decided cause in it; None if it says so already.
+
+    For bursts: what failed is told of all before anything is done about the first.
+    """
+    decided = (status or {}).get("healing") or {}
+    live = llmd.get("status", {})
+    healing = live.get("healing", {})
+    if not decided.get("lastCause") or healing.get("lastCause") == decided["lastCause"]:
+        return None
+    told = {key: decided[key] for key in ("lastCause", "lastPhase") if key in decided}
+    return {**live, "healing": {**healing, **told}}
+
+
 def refused(
     status: Object | None, llmd: Object, error: RejectedError, now: float
 ) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import signal
@@ -252,5 +253,8 @@ async def _end(*tasks: asyncio.Task[Any]) -> None:
 
 async def run(settings: Settings, decide: Decide) -> None:
     """Run the operator until SIGTERM or SIGINT; raises what ``Operator.run`` raises."""
+    # Parsed objects live long and hold no cycles: looking through them at every 700 allocations
+    # took a fifth of all CPU time (measured, 100 LLMDeployments).
+    gc.set_threshold(50_000, 50, 100)
     configuration = await load_configuration(settings.kubeconfig, settings.context)
     await Operator(settings, configuration, decide).run()

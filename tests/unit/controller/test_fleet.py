@@ -105,16 +105,24 @@ def test_a_decided_re_roll_counts_before_the_cluster_shows_it() -> None:
     fleet = FleetWorld()
     for name in ("a", "b"):
         fleet.deployment(name, 0, pods=(world.pod(0, creationTimestamp=at(0)),))
-    fleet.view.reserve(("ns", "a"), NOW, replacing=False)
+    fleet.view.reserve(("ns", "a"), NOW, replacing=False, canary=True)
     facts = fleet.view.facts(("ns", "b"), NOW)
     assert (facts.rerolling, dict(facts.canaries or {})) == (0, {CANARY: (1, 0, NOW)})
+
+
+def test_growth_is_no_canary() -> None:
+    fleet = FleetWorld()
+    fleet.deployment("a", 0, pods=(world.pod(0, ready=True, creationTimestamp=at(0)),))
+    fleet.view.reserve(("ns", "a"), NOW, replacing=True, canary=False)
+    facts = fleet.view.facts(("ns", "b"), NOW)
+    assert (facts.rerolling, dict(facts.canaries or {})) == (1, {})
 
 
 def test_a_reserved_slot_is_free_again_when_the_roll_out_is_complete() -> None:
     fleet = FleetWorld()
     ready = world.pod(0, ready=True, creationTimestamp=at(0))
     fleet.deployment("a", 0, done=True, pods=(ready,))
-    fleet.view.reserve(("ns", "a"), NOW, replacing=True)
+    fleet.view.reserve(("ns", "a"), NOW, replacing=True, canary=True)
     assert fleet.view.facts(ME, NOW).rerolling == 1
     fleet.deployment("a", 1)  # written: the old pod is gone, the new one not there yet
     assert fleet.view.facts(ME, NOW).rerolling == 1
@@ -125,6 +133,6 @@ def test_a_reserved_slot_is_free_again_when_the_roll_out_is_complete() -> None:
 def test_a_reservation_that_never_shows_ends_after_ten_minutes() -> None:
     fleet = FleetWorld()
     fleet.deployment("a", 0, pods=(world.pod(0, ready=True, creationTimestamp=at(0)),))
-    fleet.view.reserve(("ns", "a"), NOW, replacing=True)
+    fleet.view.reserve(("ns", "a"), NOW, replacing=True, canary=True)
     assert fleet.view.facts(ME, NOW + 599).rerolling == 1
     assert fleet.view.facts(ME, NOW + 601).rerolling == 0

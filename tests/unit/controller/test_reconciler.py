@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,3 +133,71 @@ def test_a_long_queue_of_passes_without_writes_lets_others_run() -> None:
         return turns
 
     assert run(scenario()) >= 500
+
+
+def test_in_a_burst_every_cause_is_told_before_the_first_re_roll() -> None:
+    async def scenario() -> tuple[list[str], ApiDouble]:
+        api = ApiDouble()
+        for name in ("a", "b", "c"):
+            api.add(world.llmd(name))
+        await Operator(api).settle()
+        for name in ("a", "b", "c"):
+            api.add(world.pod_of(name, 0, failed=True))
+        api.writes.clear()
+        await Operator(api).settle()
+        return [w for w in api.writes if "deployments" in w], api
+
+    writes, api = run(scenario())
+    status = "apply llmdeployments/status"
+    told = [f"{status} {name}" for name in "abc"]
+    done = [w for name in "abc" for w in (f"apply deployments {name}", f"{status} {name}")]
+    assert writes == told + done
+    for name in "abc":
+        found = api.objects["llmdeployments", "ns", name]["status"]
+        assert found["healing"] == {"attempt": 1, "lastCause": "cause-1"}
+        attempt = api.objects["deployments", "ns", name]["metadata"]["annotations"]
+        assert attempt["xpullm.io/attempt"] == "1"
+
+
+def test_one_failure_alone_is_told_with_its_step_in_one_status() -> None:
+    async def scenario() -> list[str]:
+        api = ApiDouble()
+        api.add(world.llmd())
+        await Operator(api).settle()
+        api.add(world.pod(0, failed=True))
+        api.writes.clear()
+        await Operator(api).settle()
+        return [w for w in api.writes if "llmdeployments" in w]
+
+    assert run(scenario()) == ["apply llmdeployments/status m"]
+
+
+def test_a_dead_pods_re_roll_is_seen_by_the_next_decision_before_it_is_written() -> None:
+    """Else a bad driver would roll a whole fleet at once: canaries count from the decision on."""
+    seen: list[Any] = []
+
+    def decide(snapshot: Any, now: float) -> Decision:
+        seen.append(dict(snapshot.fleet.canaries or {}))
+        return replace(world.decide(snapshot, now), records=())
+
+    class Slow(ApiDouble):
+        async def apply(self, obj: Any, subresource: str = "") -> dict[str, Any]:
+            await asyncio.sleep(1)
+            return await super().apply(obj, subresource)
+
+    async def scenario() -> None:
+        api = Slow()
+        api.add({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+        for name in ("a", "b"):
+            api.add(world.llmd(name))
+        await Operator(api).settle()
+        for name in ("a", "b"):
+            api.add(world.pod_of(name, 0, failed=True))
+        operator = Operator(api, decide)
+        await operator.resync.prime()
+        while operator.queue.take() is not None:
+            pass
+        await asyncio.gather(*(operator.reconciler.reconcile(("ns", n)) for n in "ab"))
+
+    run(scenario())
+    assert [sum(under_way for under_way, _, _ in found.values()) for found in seen] == [0, 1]

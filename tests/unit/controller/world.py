@@ -111,7 +111,17 @@ def status(owner: dict[str, Any] | Any, attempt: int, now: float) -> dict[str, A
         "lastTransitionTime": old.get("lastTransitionTime", time),
         "observedGeneration": owner["metadata"]["generation"],
     }
-    return {"observedGeneration": owner["metadata"]["generation"], "conditions": [condition]}
+    told = {"observedGeneration": owner["metadata"]["generation"], "conditions": [condition]}
+    if attempt:
+        told["healing"] = {"attempt": attempt, "lastCause": f"cause-{attempt}"}
+    return told
+
+
+def pod_of(name: str, attempt: int, **state: Any) -> dict[str, Any]:
+    made = pod(attempt, **state)
+    made["metadata"]["name"] = f"{name}-{attempt}"
+    made["metadata"]["labels"] |= names.labels(name)
+    return made
 
 
 def pod(
