@@ -18,6 +18,7 @@ from xpullm.controller.decide_plan import Standing, request_behind
 from xpullm.controller.decide_pods import Failure, failures, of_plan, ready
 from xpullm.controller.decide_rollout import Hold, hold
 from xpullm.controller.types import Snapshot
+from xpullm.healing.growth import on_probation
 from xpullm.healing.heal import heal, propose
 from xpullm.healing.judge import outgrown
 from xpullm.healing.policy import policy_of
@@ -57,8 +58,8 @@ def answer(
     if mode == "Off":
         return replace(seen, stop=_off(failure))
     patience = too_few(found, failure, ever_ready(snapshot.deployment, pods, found))
-    grown = history[-1:] and history[-1].cause == "growth" and history[-1].effect == ""
-    if patience is not None and not (grown and outgrown(failure.diagnosis)):
+    too_much = on_probation(history) and outgrown(failure.diagnosis)
+    if patience is not None and not too_much:
         return replace(seen, wait=patience)
     request = request_behind(llmd, plan)
     if isinstance(request, Refusal):  # the catalogue lost what the stored plan was made from

@@ -20,9 +20,9 @@ from xpullm.controller.decide_rollout import hold
 from xpullm.controller.engine_figures import known, serving
 from xpullm.controller.timestamps import epoch
 from xpullm.controller.types import EngineFigures, Object, Snapshot
-from xpullm.healing.growth import CAUSE, grow
+from xpullm.healing.growth import CAUSE, grow, on_probation
 from xpullm.healing.policy import policy_of
-from xpullm.healing.types import Health, PastStep
+from xpullm.healing.types import Health
 from xpullm.planner.types import Plan, Refusal
 from xpullm_runtime.diagnosis.types import Diagnosis
 
@@ -52,17 +52,12 @@ def proven(llmd: LLMDeployment, snapshot: Snapshot, standing: Standing, now: flo
     return healthy_seconds(pods, now) >= llmd.spec.healing.growth.after_healthy_seconds
 
 
-def on_probation(history: Sequence[PastStep]) -> bool:
-    """The last step was one of growth, and nothing is known yet of what came of it."""
-    return bool(history) and history[-1].cause == CAUSE and history[-1].effect == ""
-
-
 def grow_now(
     llmd: LLMDeployment, snapshot: Snapshot, standing: Standing, max_rerolls: int, now: float
 ) -> Answer:
     """A growth step, or nothing. For a deployment whose pods all serve the plan in force."""
     growth, plan = llmd.spec.healing.growth, standing.plan
-    if growth.mode != "Enabled" or on_probation(standing.history):
+    if growth.mode != "Enabled" or not proven(llmd, snapshot, standing, now):
         return Answer()
     pods = serving(snapshot.pods, plan.hash)
     told = [known(snapshot.runtime, pod, plan.hash) for pod in pods]

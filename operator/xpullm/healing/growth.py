@@ -7,6 +7,7 @@ Utilization is the planned use of visible VRAM, however the engine is told.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from xpullm.healing.border import replan_of
@@ -85,6 +86,11 @@ def grow(
     if health.free_bytes is not None and health.free_bytes < 2 * change:
         return None  # the step, and as much again for what was not yet seen
     return _step(plan, request, lever, change, target)
+
+
+def on_probation(history: Sequence[PastStep]) -> bool:
+    """The last step was one of growth, and nothing is known yet of what came of it."""
+    return bool(history) and history[-1].cause == CAUSE and history[-1].effect == ""
 
 
 def _failed(step: PastStep, lever: str) -> bool:
