@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
+MAX_DEPTH = 100  # libyaml's composer recurses in C and would crash the process
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -66,17 +67,32 @@ def documents(path: str) -> Iterator[Manifest]:
         InputError: it can't be read, is not YAML, or holds something else than mappings.
     """
     try:
-        loaded = list(yaml.load_all(read_text(path), Loader=LOADER))
+        text = read_text(path)
+        if _depth(text) > MAX_DEPTH:
+            raise InputError(f"{path}: nested more than {MAX_DEPTH} levels deep")
+        loaded = list(yaml.load_all(text, Loader=LOADER))
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {_one_line(error)}") from error
-    except RecursionError as error:
-        raise InputError(f"{path}: nested too deeply") from error
     for number, document in enumerate(loaded, 1):
         where = path if len(loaded) == 1 else f"{path}, document {number}"
         if isinstance(document, dict):
             yield Manifest(where, document)
         elif document is not None:
             raise InputError(f"{where}: must be a mapping, is {type(document).__name__}")
+
+
+def _depth(text: str) -> int:
+    """How deep collections are nested; counting stops beyond the limit."""
+    depth = deepest = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > MAX_DEPTH:
+                break
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return deepest
 
 
 def _one_line(error: yaml.YAMLError) -> str:

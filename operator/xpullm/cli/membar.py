@@ -35,7 +35,11 @@ def memory_bar(ledger: Ledger, indent: str = "  ") -> list[str]:
         bar += letter * (min(round(position), WIDTH) - len(bar))
     over = "!" if ledger.free_bytes < 0 else ""
     lines = [f"{indent}[{bar.ljust(WIDTH, '.')}]{over}"]
-    legend = [f"{letter} {name} {size / GIB:.2f}" for letter, name, size in sizes if size]
+    legend = [
+        f"{letter} {name} {size / GIB:.2f}" if size > 0 else f"! missing {-size / GIB:.2f}"
+        for letter, name, size in sizes
+        if size
+    ]
     return lines + wrapped(legend, indent + " ", "GiB:")
 
 

@@ -10,6 +10,8 @@ import typer
 from xpullm.cli.manifests import InputError, Manifest, load, read_text
 
 if TYPE_CHECKING:
+    from xpullm.api import LLMDeployment
+    from xpullm.api.parse import Problem
     from xpullm.planner.types import Infeasible, Plan, Refusal
 
 FORMATS = ("table", "json", "yaml", "helm-values", "args")
@@ -41,6 +43,7 @@ def plan(
     try:
         facts = model_facts(config) if config else None
         results = [(m, plan_one(m, facts, gpu, explain)) for m in load(file)]
+        results = [(m, in_words_of_the_shell(r, config)) for m, r in results]
     except InputError as error:
         fail(str(error))
     typer.echo(render(results, output, explain))
@@ -66,22 +69,52 @@ def plan_one(
     manifest: Manifest, facts: dict[str, Any] | None, cards: list[str] | None, explain: bool
 ) -> Plan | Infeasible | Refusal:
     """Parse, resolve, plan (and explain). A manifest that is no LLMDeployment is invalid input."""
-    from xpullm.api import ManifestError, parse
     from xpullm.planner import explain as explained
     from xpullm.planner import plan as make_plan
     from xpullm.planner import resolve
     from xpullm.planner.types import Plan, Refusal
 
-    try:
-        deployment = parse(manifest.document)
-    except ManifestError as error:
-        lines = "\n".join(f"  {problem}" for problem in error.problems)
-        raise InputError(f"{manifest.where}: {manifest.name}:\n{lines}") from error
+    deployment = parsed(manifest)
     request = resolve(deployment.spec, cards=tuple(cards) if cards else None, facts=facts)
     if isinstance(request, Refusal):
         return request
     result = make_plan(request)
     return explained(result, request) if explain and isinstance(result, Plan) else result
+
+
+def in_words_of_the_shell(
+    result: Plan | Infeasible | Refusal, config: str | None
+) -> Plan | Infeasible | Refusal:
+    """A refusal for a model's facts names the file they came from, or the option to give one."""
+    from dataclasses import replace
+
+    from xpullm.planner.types import Refusal
+
+    if isinstance(result, Refusal) and result.reason == "UnknownModel":
+        return replace(result, message=f"{result.message}; or give its config.json by --config")
+    if isinstance(result, Refusal) and result.reason == "InvalidModelFacts" and config:
+        return replace(result, field=f"{config}: {result.field.rpartition('.')[2]}")
+    return result
+
+
+def parsed(manifest: Manifest) -> LLMDeployment:
+    """The manifest as the API reads it; a field that the API does not know is an error here."""
+    from xpullm.api import LLMDeploymentSpec, ManifestError, parse
+    from xpullm.api.unknown import has_unknown_fields
+
+    problems: tuple[Problem, ...] = ()
+    try:
+        deployment = parse(manifest.document)
+        if has_unknown_fields(LLMDeploymentSpec, manifest.document.get("spec")):
+            from xpullm.api.schema import schema_problems  # the whole schema takes its time
+
+            problems = schema_problems(manifest.document)
+    except ManifestError as error:
+        problems = error.problems
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise InputError(f"{manifest.where}: {manifest.name}:\n{lines}")
+    return deployment
 
 
 def code(result: Plan | Infeasible | Refusal) -> int:

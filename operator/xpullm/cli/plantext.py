@@ -67,7 +67,7 @@ def plan_lines(name: str, plan: Plan, explain: bool) -> list[str]:
 
 
 def infeasible_lines(name: str, result: Infeasible, explain: bool) -> list[str]:
-    lines = [f"{name}: infeasible ({result.reason})"]
+    lines = [f"{name}: does not fit"]
     lines += folded(result.message, "  ")
     if result.ledger:
         lines += [f"  device memory, {gib(result.ledger.visible_bytes)} visible"]

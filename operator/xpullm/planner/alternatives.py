@@ -48,7 +48,7 @@ def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible
         f" missing for {wish.min_concurrency} request(s) of {wish.min_context} tokens"
     )
     found = tuple(_alternatives(request, choice, wish, learned))
-    return Infeasible("DoesNotFit", message, term, missing, ledger, found)
+    return Infeasible("Infeasible", message, term, missing, ledger, found)
 
 
 def _nearest(request: PlanRequest) -> tuple[Choice, int]:
