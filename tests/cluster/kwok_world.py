@@ -114,11 +114,11 @@ class World:
         return self.api.request("PATCH", path, patch, **{"Content-Type": MERGE})
 
     def wait(self, look: Callable[[], T | None], seconds: float = 40.0, told: str = "") -> T:
-        """The first answer that is neither None nor False."""
+        """The first answer that is not empty."""
         end = time.monotonic() + seconds
         while True:
             found = look()
-            if found is not None and found is not False:
+            if found:
                 return found
             if time.monotonic() > end:
                 raise AssertionError(f"nothing after {seconds} s {told}: {self.operator.tail()}")
