@@ -34,13 +34,17 @@ def begin(plan: Plan, policy: Policy, request: PlanRequest) -> Plan:
     if not _allowed(policy) or lever in arguments.user:
         return plan
     serving = request.serving
-    sequences = min(serving.concurrency or serving.min_concurrency or 1, plan.concurrency)
-    tokens = plan.context_length * sequences + ledger.block_size
-    spare = ledger.kv_cache_bytes - tokens * ledger.kv_bytes_per_token
-    surplus = plan.utilization_percent - growth.start_utilization_percent
-    cut = min(surplus * ledger.visible_bytes // 100, spare)
-    smaller = _changed(plan, -cut) if cut > 0 else None
-    return plan if smaller is None else replan_of(plan, request)(smaller)
+    asked = min(serving.concurrency or serving.min_concurrency or 1, plan.concurrency)
+    first, kept, most = plan, 0, plan.utilization_percent - growth.start_utilization_percent
+    while kept < most:  # the largest cut that keeps what was asked for, in per cent
+        points = (kept + most + 1) // 2
+        smaller = _changed(plan, -points * ledger.visible_bytes // 100)
+        tried = replan_of(plan, request)(smaller) if smaller is not None else plan
+        if tried.concurrency >= asked and _safe(tried, request):
+            first, kept = tried, points
+        else:
+            most = points - 1
+    return first
 
 
 def _allowed(policy: Policy) -> bool:
