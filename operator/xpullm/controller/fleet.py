@@ -6,10 +6,11 @@ when its objects change, so that a pass costs nothing that grows with the fleet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from xpullm.api.reasons import Reason
 from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, NODE, POD
 from xpullm.controller.store import Store
 from xpullm.controller.types import Fleet, Key, Object
@@ -17,6 +18,7 @@ from xpullm.resources.names import ANNOTATION_ATTEMPT, ENGINE_CONTAINER, LABEL_P
 
 # A re-roll that never shows in the cluster must not block the others for ever.
 _RESERVED_SECONDS = 600.0
+_WAITING = frozenset({Reason.WAITING_FOR_CANARY, Reason.BACKING_OFF})
 _JUST_NOW = float("inf")  # a beginning that the cluster does not show yet
 
 Canary = tuple[str, str, str]  # image, card, kernel
@@ -43,6 +45,7 @@ class FleetView:
         self._dirty: set[Key] = set()
         self._active: dict[Key, Activity] = {}
         self._reserved: dict[Key, tuple[float, str, Activity]] = {}
+        self._freed = False
 
     def touch(self, key: Key) -> None:
         """Objects of this deployment changed."""
@@ -63,6 +66,8 @@ class FleetView:
         """The facts for one deployment: what all the others are doing."""
         for other in self._dirty:
             activity = activity_of(self._store, other)
+            before = self._active.get(other, IDLE)
+            self._freed |= activity.held > before.held or activity.replacing < before.replacing
             if activity == IDLE:
                 self._active.pop(other, None)
             else:
@@ -82,6 +87,14 @@ class FleetView:
             canaries=_sum(counted.values(), now),
         )
 
+    def freed(self) -> Iterator[Key]:
+        """Those that wait for others, once after a canary held or a re-roll was complete."""
+        if self._freed:
+            self._freed = False
+            for llmd in self._store.all(LLMDEPLOYMENT):
+                if _waits(llmd):
+                    yield (llmd["metadata"]["namespace"], llmd["metadata"]["name"])
+
     def _expire(self, now: float) -> None:
         """Forget reservations that the cluster shows: written, and the roll-out complete."""
         for key, (since, version, _) in list(self._reserved.items()):
@@ -92,6 +105,11 @@ class FleetView:
                 or (deployment["metadata"]["resourceVersion"] != version and rolled_out(deployment))
             ):
                 del self._reserved[key]
+
+
+def _waits(llmd: Object) -> bool:
+    conditions = llmd.get("status", {}).get("conditions", ())
+    return any(c.get("reason") in _WAITING for c in conditions)
 
 
 def _sum(activities: Iterable[Activity], now: float) -> dict[Canary, tuple[int, int, float]]:

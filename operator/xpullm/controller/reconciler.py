@@ -104,6 +104,8 @@ class Reconciler:
         """
         now = self._clock()
         fleet, runtime = self._fleet.facts(key, now), self._runtime(key)
+        for waiting in self._fleet.freed():
+            self._queue.add(waiting)
         snapshot = observe(self._store, key, self._capabilities(), fleet, runtime)
         llmd = snapshot.llmd
         if llmd is None or llmd["metadata"].get("deletionTimestamp"):

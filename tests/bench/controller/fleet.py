@@ -21,6 +21,7 @@ from xpullm.controller.client import Api
 from xpullm.controller.connection import load_configuration, new_client
 from xpullm.controller.errors import ConflictError
 from xpullm.controller.kinds import LLMDEPLOYMENT, POD
+from xpullm.controller.routes import settled
 
 NAMESPACE = "fleet"
 PER_NODE = 8
@@ -160,7 +161,20 @@ class Fleet:
                 f"new template after the watch event: {label}",
                 f"{_share(stepped, 0.5):.2f} s ({len(stepped)} of {count} within 3 s)",
             )
+        healed = await self._healed(names, end=time.monotonic() + 120)
+        since = min(self.sight.failed.values(), default=0.0)
+        self.note(f"Ready again, all: {label}", f"{healed - since:.1f} s" if healed else "never")
         self.note(f"RSS after {label}", f"{operator.rss_mib:.0f} MiB")
+
+    async def _healed(self, names: set[str], end: float) -> float:
+        """When the last of these was Ready with a step taken; 0 if that was never seen."""
+        while time.monotonic() < end:
+            states = [self.sight.state[name] for name in names]
+            steps = [s["status"].get("healing", {}).get("attempt", 0) for s in states]
+            if min(steps) > 0 and all(map(settled, states)):
+                return time.monotonic()
+            await asyncio.sleep(0.1)
+        return 0.0
 
     async def _kill(self, pod: str) -> None:
         notes = {

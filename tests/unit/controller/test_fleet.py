@@ -136,3 +136,34 @@ def test_a_reservation_that_never_shows_ends_after_ten_minutes() -> None:
     fleet.view.reserve(("ns", "a"), NOW, replacing=True, canary=True)
     assert fleet.view.facts(ME, NOW + 599).rerolling == 1
     assert fleet.view.facts(ME, NOW + 601).rerolling == 0
+
+
+def waiting(name: str, reason: str) -> dict[str, Any]:
+    made = world.llmd(name)
+    made["status"]["conditions"] = [{"type": "Reconciling", "status": "True", "reason": reason}]
+    return made
+
+
+def test_those_that_wait_are_woken_once_when_a_canary_holds() -> None:
+    fleet = FleetWorld()
+    fleet.put(LLMDEPLOYMENT, waiting("w1", "WaitingForCanary"))
+    fleet.put(LLMDEPLOYMENT, waiting("w2", "Starting"))
+    fleet.deployment("a", 1, pods=(world.pod(1, creationTimestamp=at(1)),))
+    fleet.view.facts(ME, NOW)
+    assert list(fleet.view.freed()) == []
+    fleet.deployment("a", 1, done=True, pods=(world.pod(1, ready=True, creationTimestamp=at(1)),))
+    fleet.view.facts(ME, NOW)
+    assert list(fleet.view.freed()) == [("ns", "w1")]
+    assert list(fleet.view.freed()) == []
+
+
+def test_those_that_wait_for_the_budget_are_woken_when_a_re_roll_is_complete() -> None:
+    fleet = FleetWorld()
+    fleet.put(LLMDEPLOYMENT, waiting("w1", "BackingOff"))
+    old = world.pod(0, ready=True, creationTimestamp=at(0))
+    fleet.deployment("a", 1, pods=(old, world.pod(1, creationTimestamp=at(1))))
+    fleet.view.facts(ME, NOW)
+    assert list(fleet.view.freed()) == []
+    fleet.deployment("a", 1, done=True)
+    fleet.view.facts(ME, NOW)
+    assert list(fleet.view.freed()) == [("ns", "w1")]
