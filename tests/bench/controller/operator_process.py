@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -15,13 +16,16 @@ class OperatorProcess:
 
     def __init__(self, kubeconfig: Path, log: Path, *arguments: str) -> None:
         self._log = log
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
         started = time.monotonic()
         with log.open("wb") as out:
             self._child = subprocess.Popen(
                 [
                     sys.executable, "-m", "xpullm", "--kubeconfig", str(kubeconfig),
-                    "--probe-address", "127.0.0.1", "--probe-port", "18081",
-                    "--metrics-port", "18080", *arguments,
+                    "--probe-address", "127.0.0.1", "--probe-port", "0",
+                    "--metrics-port", str(self._port), *arguments,
                 ],
                 stderr=out,
                 stdout=out,
@@ -33,7 +37,7 @@ class OperatorProcess:
         self.start_seconds = time.monotonic() - started
 
     def metrics(self) -> str:
-        with urllib.request.urlopen("http://127.0.0.1:18080/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
             return str(answer.read().decode())
 
     def value(self, pattern: str) -> float:
