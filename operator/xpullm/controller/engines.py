@@ -108,6 +108,9 @@ class Engines:
             self._asked.get(key, {}).pop(uid, None)
             self._queue.forget(target)
             return
+        if not run.often and self._knows(key, uid, run):  # growth was switched off meanwhile
+            self._queue.forget(target)
+            return
         try:
             told = decode(
                 await self._fetch(run.address),
@@ -130,6 +133,10 @@ class Engines:
         if run.often:
             spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  no secret
             self._queue.add_after(target, WATCH_SECONDS * spread)
+
+    def _knows(self, key: Key, uid: str, run: _Wanted) -> bool:
+        told = self._known.get(key, {}).get(uid)
+        return told is not None and (told.plan_hash, told.restarts) == (run.plan_hash, run.restarts)
 
     def _wanted(self, key: Key) -> dict[str, _Wanted]:
         """The pods to ask now: Ready, of the plan in force."""
