@@ -25,6 +25,9 @@ def estimate(
     A row: id, engine, engine_version, config (a model's config.json), quantization,
     device_total_gib, context_gib, args. A row that cannot be answered gets "starts": null and a
     reason; it never ends the batch.
+
+    Exit codes: 0 the batch was answered, or the one row is safe; 2 invalid input; 3 the one row
+    does not start or may die under load.
     """
     if batch:
         write = sys.stdout.write
@@ -41,14 +44,17 @@ def estimate(
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    if not text.strip():
+        typer.echo(f"error: {file}: empty; a row is a JSON object", err=True)
+        raise typer.Exit(2)
     answer = next(answers([text.replace("\n", " ").encode()]))
     typer.echo(json.dumps(answer, indent=2))
-    raise typer.Exit(0 if answer["starts"] else 2 if answer["starts"] is None else 3)
+    raise typer.Exit(2 if answer["starts"] is None else 0 if answer["safe"] else 3)
 
 
 def answers(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """One answer for each non-empty line, in order."""
-    from xpullm.planner.batch import estimate_row
+    from xpullm.planner.batch import estimate_row, unanswered
 
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -61,6 +67,6 @@ def answers(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
                 raise ValueError(f"must be a JSON object, is {type(row).__name__}")
         except (ValueError, RecursionError) as error:
             reason = f"line {number}: not a JSON row: {error}"
-            yield {"id": None, "starts": None, "safe": None, "reason": reason}
+            yield unanswered(reason)
             continue
         yield estimate_row(row)

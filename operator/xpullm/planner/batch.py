@@ -40,9 +40,12 @@ def estimate_row(row: object) -> dict[str, Any]:
             raise RowError("a row must be a JSON object")
         return {"id": name, **_answer(row)}
     except (RowError, FactsError, RecursionError, TypeError) as error:
-        return {"id": name, "starts": None, "safe": None, "reason": str(error)} | dict.fromkeys(
-            _ANSWER
-        )
+        return unanswered(str(error), name)
+
+
+def unanswered(reason: str, name: object = None) -> dict[str, Any]:
+    """The answer to a row that can't be answered."""
+    return {"id": name, "starts": None, "safe": None, "reason": reason} | dict.fromkeys(_ANSWER)
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.cli.shell import Shell
+from tests.unit.cli.shell import SEED, Shell
+
+from xpullm.cli import plan
+from xpullm.cli.manifests import load
+from xpullm.planner import PlanRequest, resolve
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> None:
+    """The first plan of a process reads the catalogue and builds validators."""
+    parsed = plan.parsed(*load([SEED]))
+    assert isinstance(resolve(parsed.spec), PlanRequest)
 
 
 @pytest.fixture
