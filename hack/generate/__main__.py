@@ -10,6 +10,7 @@ from hack.generate import flags, openapi
 from hack.generate.chart import crd_template
 from hack.generate.docs import api_reference
 from hack.generate.failures_doc import failures
+from hack.generate.helm_doc import helm_reference
 
 from xpullm.api.crd import custom_resource_definitions, to_yaml
 
@@ -18,11 +19,12 @@ KUBERNETES_SCHEMA = ROOT / "operator/xpullm/api/kubernetes_schema/core-v1.json"
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file with its content, from the API's models and diagnosis' data."""
+    """Every generated file with its content, from the API, diagnosis' data and the chart."""
     crds = custom_resource_definitions()
     files = {
         ROOT / "docs" / "api.md": api_reference(crds),
         ROOT / "docs" / "failures.md": failures(),
+        ROOT / "docs" / "helm.md": helm_reference(),
     }
     for crd in crds:
         name, text = crd["metadata"]["name"], to_yaml(crd)

@@ -59,7 +59,7 @@ def test_the_example_tag_is_this_version() -> None:
 
 def run(built: Built, *command: str) -> str:
     app = built.files["/app"]
-    environment = {"PATH": f"{app}/bin:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PATH": f"{app}/bin:{os.environ['PATH']}"}
     done = subprocess.run(
         command, env=environment, cwd="/", capture_output=True, text=True, check=False
     )
