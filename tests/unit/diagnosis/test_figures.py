@@ -129,3 +129,22 @@ def test_what_is_no_single_allocation_limit(figures):
 )
 def test_rubbish_has_no_figures(rubbish):
     assert "tried_bytes" not in parse(rubbish)
+
+
+def test_vllm_says_after_a_start_what_it_used() -> None:
+    """vLLM 0.25, v1/worker/gpu_worker.py; GiB comes before the word, unlike everywhere else."""
+    found = parse(
+        "Free memory on device (22.99/23.5 GiB) on startup. Desired GPU memory utilization is"
+        " (0.975, 22.91 GiB). Actual usage is 18.49 GiB for weight, 0.42 GiB for peak activation,"
+        " 0.22 GiB for non-torch memory, and 0.0 GiB for CUDAGraph memory."
+    )
+    assert found["activation_bytes"] == int(0.42 * 2**30)
+    assert found["non_torch_bytes"] == int(0.22 * 2**30)
+
+
+def test_a_pinned_pool_is_what_was_reserved() -> None:
+    line = (
+        "Initial free memory 22.99 GiB, reserved 3.5 GiB memory for KV Cache as specified by"
+        " kv_cache_memory_bytes config and skipped memory profiling."
+    )
+    assert parse(line)["kv_available_bytes"] == int(3.5 * 2**30)

@@ -39,6 +39,54 @@ def test_metrics_are_summed_over_their_labels(engine: TinyEngine) -> None:
     assert EngineClient(engine.port, {}).metrics(1) == EngineMetrics(tokens=10, requests=3)
 
 
+@pytest.mark.parametrize("name", ["kv_cache_usage_perc", "gpu_cache_usage_perc"])
+def test_of_several_engines_the_fullest_cache_counts(engine: TinyEngine, name: str) -> None:
+    engine.metrics = (
+        f'vllm:{name}{{engine="0"}} 0.121\nvllm:{name}{{engine="1"}} 0.7\n'
+        'vllm:num_preemptions_total{engine="0"} 2.0\nvllm:num_preemptions_total{engine="1"} 3.0\n'
+        "vllm:num_requests_running 4.0\nvllm:num_requests_waiting 1.0\n"
+    )
+    found = EngineClient(engine.port, {}).metrics(1)
+    assert found == EngineMetrics(
+        tokens=10,
+        requests=3,
+        preemptions=5,
+        running=4,
+        waiting=1,
+        kv_cache_usage_percent=70,
+    )
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e999", "-1.0", "+-e", "9" * 400])
+def test_metrics_that_are_no_counts_are_left_out(engine: TinyEngine, value: str) -> None:
+    engine.metrics = f"vllm:num_preemptions_total {value}\nvllm:kv_cache_usage_perc {value}\n"
+    assert EngineClient(engine.port, {}).metrics(1) == EngineMetrics(tokens=10, requests=3)
+
+
+def test_what_burn_in_filled_is_no_load(engine: TinyEngine, poller: Poller) -> None:
+    def lines(usage: float, preemptions: int) -> str:
+        return f"vllm:kv_cache_usage_perc {usage}\nvllm:num_preemptions_total {preemptions}\n"
+
+    def told() -> tuple[int, int] | None:
+        load = poller._state.load.snapshot()
+        return load and (load["kvCacheUsagePeakPercent"], load["preemptions"])
+
+    engine.flowing = True
+    engine.metrics = lines(1.0, 7)
+    poller.start()
+    eventually(lambda: engine.healths > 12)
+    assert told() is None
+    engine.metrics = lines(0.25, 7)
+    poller._state.start_complete()
+    eventually(lambda: told() == (25, 0))
+    engine.metrics = lines(0.5, 9)
+    eventually(lambda: told() == (50, 2))
+    engine.metrics = lines(0.0, 9)
+    before = engine.healths
+    eventually(lambda: engine.healths > before + 8)
+    assert told() == (50, 2)
+
+
 def test_an_engine_whose_tokens_flow_is_not_asked(engine: TinyEngine, poller: Poller) -> None:
     engine.flowing = True
     poller.start()

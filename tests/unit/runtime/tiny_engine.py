@@ -33,6 +33,7 @@ class TinyEngine(ThreadingHTTPServer):
         self.most_decoding = 0
         self.healths = 0
         self.flowing = False
+        self.metrics = ""  # more lines of /metrics
         self.gather = 0  # no stream of the second wave goes on before so many have begun
 
     def start(self) -> TinyEngine:
@@ -66,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
             done = 2.0 + len(server.requests)
             text += f'vllm:request_success_total{{finished_reason="stop"}} {done}\n'
             text += 'vllm:request_success_total{finished_reason="length"} 1.0\n'
-            self._answer(200, text.encode())
+            self._answer(200, (text + server.metrics).encode())
         else:
             self._answer(404, b"")
 
