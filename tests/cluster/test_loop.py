@@ -9,47 +9,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hack.cluster import Cluster
 from hack.demo import images, objects
 from hack.demo.__main__ import attempts, causes, chat
-from hack.demo.install import Operator, install_chart
+from hack.demo.install import Operator
 from hack.demo.timeline import Timeline, condition, is_ready, is_stalled
+from tests.cluster.loop_world import Object, operated, pods_of, prepared, settled
 
 pytestmark = [pytest.mark.cluster, pytest.mark.node]
-Object = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def world(real_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The real node as one with three A770 cards, the engine's images, the chart."""
-    folder = tmp_path_factory.mktemp("loop")
-    labels = [f"{key}={value}" for key, value in objects.NODE_LABELS.items()]
-    real_cluster.kubectl("label", "node", "real-0", "--overwrite", *labels)
-    real_cluster.node.set_resources(objects.NODE_RESOURCES)
-    images.load(real_cluster, folder)
-    install_chart(real_cluster)
-    yield real_cluster
-    real_cluster.kubectl("delete", "llmd", "--all", "--wait=true", check=False)
-    real_cluster.helm("uninstall", "xpullm", "--namespace", "xpullm-system", check=False)
+    with prepared(real_cluster, tmp_path_factory.mktemp("loop")) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 def operator(world: Cluster, tmp_path: Path) -> Iterator[Operator]:
-    with Operator(world, tmp_path / "operator.log") as running:
+    with operated(world, tmp_path / "operator.log") as running:
         yield running
-        assert "403" not in running.log.read_text(), running.tail()
-    world.kubectl("delete", "llmd", "--all", "--wait=true")
-
-
-def settled(world: Cluster, name: str, timeout: float = 120) -> Object:
-    return Timeline(world).follow(name, lambda o: is_ready(o) or is_stalled(o), timeout)
-
-
-def pods_of(world: Cluster, name: str) -> list[Object]:
-    return world.get("pods", "-l", f"xpullm.io/deployment={name}")["items"]
 
 
 def test_the_seeds_case_heals_with_one_argument_and_serves(
