@@ -127,7 +127,7 @@ def no_plan(problem: Refusal | Infeasible, deployment: Object | None, replicas: 
         told = f"{problem.field}{value}: {problem.message}"
         reason = reason_of(problem.reason, Reason.INVALID_SPEC)
     else:
-        told, reason = problem.message, reason_of(problem.reason, Reason.INFEASIBLE)
+        told, reason = problem.told, reason_of(problem.reason, Reason.INFEASIBLE)
     said = Said("False", reason, told)
     progress = "Reconciling" if reason is Reason.NO_MATCHING_NODE else "Stalled"
     return Health(said, said, _available(serving, replicas), progress)
