@@ -180,7 +180,6 @@ class Fleet:
         notes = {
             "test.xpullm.io/fail": "OOMKilled",
             "test.xpullm.io/fail-exit-code": "137",
-            "test.xpullm.io/fail-times": "3",
         }
         for _ in range(3):
             found = await self.api.get(POD, NAMESPACE, pod)
