@@ -79,7 +79,14 @@ def plan_one(
     if isinstance(request, Refusal):
         return request
     result = make_plan(request)
-    return explained(result, request) if explain and isinstance(result, Plan) else result
+    if not isinstance(result, Plan):
+        return result
+    if deployment.spec.healing.growth.mode == "Enabled":  # as the operator would start it
+        from xpullm.healing.growth import begin
+        from xpullm.healing.policy import policy_of
+
+        result = begin(result, policy_of(deployment.spec), request)
+    return explained(result, request) if explain else result
 
 
 def in_words_of_the_shell(

@@ -65,6 +65,16 @@ class TestTable:
         assert first.startswith("qwen2-7b: ")
         assert second.startswith("demo: ")
 
+    def test_growth_begins_as_the_operator_does(self, shell: Shell, tmp_path: Path) -> None:
+        document = yaml.safe_load(Path(SEED).read_text())
+        growth = {"mode": "Enabled", "startUtilizationPercent": 70}
+        document["spec"]["healing"] = {"growth": growth}
+        growing = tmp_path / "growing.yaml"
+        growing.write_text(yaml.safe_dump(document))
+        full = shell("plan", "-f", SEED, "-o", "json").json["plan"]
+        low = shell("plan", "-f", str(growing), "-o", "json").json["plan"]
+        assert (full["utilization_percent"], low["utilization_percent"]) == (93, 70)
+
     def test_the_worst_result_is_the_exit_code(self, shell: Shell, manifest: Manifest) -> None:
         big = manifest(model="Qwen/Qwen2-72B", quantization="fp16", gpu=A770)
         assert shell("plan", "-f", SEED, "-f", big).code == 3
