@@ -80,6 +80,7 @@ class EventReason(StrEnum):
     HEALED = "Healed"
     UTILIZATION_RAISED = "UtilizationRaised"
     MODEL_INSPECTED = "ModelInspected"
+    DEVICE_SUSPECT = "DeviceSuspect"
 
 
 REASON_TEXT: dict[Reason, str] = {
@@ -138,4 +139,5 @@ EVENT_REASON_TEXT: dict[EventReason, str] = {
     EventReason.HEALED: "Ready again after a step.",
     EventReason.UTILIZATION_RAISED: "Growth: planned use of the card was raised.",
     EventReason.MODEL_INSPECTED: "The model's facts were read from its files.",
+    EventReason.DEVICE_SUSPECT: "On the node: a card or its driver failed, whatever ran on it.",
 }

@@ -15,7 +15,7 @@ from xpullm.api import LLMDeployment, ManifestError, Reason, parse
 from xpullm.controller import decide_records, decide_status
 from xpullm.controller.decide_answer import Answer, answer
 from xpullm.controller.decide_conditions import Health, Said
-from xpullm.controller.decide_events import events_of, no_plan_events
+from xpullm.controller.decide_events import events_of, no_plan_events, node_events
 from xpullm.controller.decide_growth import GROWN, grow_now, proven
 from xpullm.controller.decide_heal import WATCH_SECONDS, place
 from xpullm.controller.decide_health import counts, health, no_plan, rolled_out
@@ -185,7 +185,10 @@ def _with_plan(
     return Decision(
         apply=_objects(live, llmd, snapshot, after, changed),
         delete=_leftovers(live, llmd, snapshot, after, settled=serves),
-        events=events_of(live, found, after, reply, told, attempts),
+        events=(
+            *events_of(live, found, after, reply, told, attempts),
+            *node_events(live, snapshot.nodes, found, reply, told),
+        ),
         records=decide_records.updated(snapshot.records, live["metadata"]["namespace"], seen, now),
         status=status,
         requeue_after_seconds=_look_again(told, reply),

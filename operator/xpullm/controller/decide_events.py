@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from xpullm.api import EventReason
 from xpullm.controller.decide_answer import Answer
 from xpullm.controller.decide_conditions import Health, shorten
@@ -12,6 +14,9 @@ from xpullm.controller.types import EventSpec, Object
 from xpullm.healing.growth import CAUSE
 from xpullm.planner.types import Infeasible, Refusal
 from xpullm.resources import codec
+
+# What a card or its driver does, whatever runs on it (docs/failures.md).
+NODE_CAUSES = frozenset({"device_lost", "wrong_gpu"})
 
 
 def no_plan_events(
@@ -55,10 +60,9 @@ def events_of(
         text = reply.step.text
         if last.lever not in text or "→" not in text:
             text = f"{last.lever} {last.before} → {last.after}: {text}"
-        message = (
-            f"{last.cause} in phase {last.phase}, attempt {last.attempt} of {max_attempts}: {text}"
-        )
-        mark = f"{after.plan.hash}/{last.attempt}"
+        number = f", attempt {last.attempt} of {max_attempts}" if last.attempt else ""
+        message = f"{last.cause} in phase {last.phase}{number}: {text}"
+        mark = f"{after.plan.hash}/{len(after.history)}"
         events.append(_event("Warning", EventReason.ARGUMENT_CHANGED, "Heal", message, mark))
     if reply.proposed is not None and news:
         change = reply.proposed
@@ -76,9 +80,32 @@ def events_of(
             f"Ready after {last.lever} {last.before} → {last.after} against {last.cause}"
             f" (attempt {last.attempt})"
         )
-        mark = f"{after.plan.hash}/{last.attempt}"
+        mark = f"{after.plan.hash}/{len(after.history)}"
         events.append(_event("Normal", EventReason.HEALED, "Heal", message, mark))
     return tuple(events)
+
+
+def node_events(
+    live: Object, nodes: Sequence[Object], found: Standing, reply: Answer, told: Health
+) -> tuple[EventSpec, ...]:
+    """A failing card or node is the node's matter: said there, once for each failure."""
+    failure = reply.failure
+    if failure is None or not failure.ended:
+        return ()
+    if reply.step is None and told_before(live, told):
+        return ()
+    moved = reply.step is not None and reply.step.lever == "node"
+    node = next((n for n in nodes if n["metadata"]["name"] == failure.node), None)
+    if node is None or not (moved or failure.diagnosis.cause in NODE_CAUSES):
+        return ()
+    message = (
+        f"{sentence(found.plan, failure)}; LLMDeployment"
+        f" {live['metadata']['namespace']}/{live['metadata']['name']}"
+    )
+    metadata = {"name": failure.node, "uid": node["metadata"]["uid"]}
+    regarding = {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+    reason = str(EventReason.DEVICE_SUSPECT)
+    return (EventSpec("Warning", reason, "Diagnose", shorten(message), failure.id, regarding),)
 
 
 def _event(kind: str, reason: EventReason, action: str, message: str, mark: str) -> EventSpec:

@@ -15,16 +15,19 @@ _ACTION_LIMIT = 128  # events.k8s.io/v1: reason and action are at most 128 chara
 _NAME_LIMIT = 253 - 17
 
 
-def event(spec: EventSpec, regarding: Object, instance: str, now: float) -> dict[str, Any]:
-    """The Event object. ``now`` is its time; it is no part of its name."""
+def event(spec: EventSpec, llmd: Object, instance: str, now: float) -> dict[str, Any]:
+    """The Event object. ``now`` is its time; it is no part of its name. What is said of a node
+    lies in ``default``, as the API server asks for cluster-scoped objects."""
+    regarding = spec.regarding or llmd
     metadata = regarding["metadata"]
+    namespace = metadata.get("namespace", "")
     text = "\0".join((metadata["uid"], spec.reason, spec.discriminator))
     name = f"{metadata['name'][:_NAME_LIMIT]}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     time = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
-        "metadata": {"namespace": metadata["namespace"], "name": name},
+        "metadata": {"namespace": namespace or "default", "name": name},
         "eventTime": time,
         "type": spec.type,
         "reason": spec.reason[:_ACTION_LIMIT],
@@ -35,7 +38,7 @@ def event(spec: EventSpec, regarding: Object, instance: str, now: float) -> dict
         "regarding": {
             "apiVersion": regarding["apiVersion"],
             "kind": regarding["kind"],
-            "namespace": metadata["namespace"],
+            **({"namespace": namespace} if namespace else {}),
             "name": metadata["name"],
             "uid": metadata["uid"],
         },

@@ -75,13 +75,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class EventSpec:
-    """A Kubernetes Event. `discriminator` makes its name deterministic: plan hash or failure id."""
+    """A Kubernetes Event. `discriminator` makes its name deterministic: plan hash or failure id.
+    `regarding`: another object than the LLMDeployment (a node)."""
 
     type: str  # Normal | Warning
     reason: str
     action: str
     message: str
     discriminator: str
+    regarding: Object | None = None
 
 
 @dataclass(frozen=True, slots=True)

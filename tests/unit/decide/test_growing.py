@@ -160,7 +160,8 @@ def test_a_step_that_fails_is_taken_back_at_the_first_failure_and_not_tried_agai
     world.fail(oom(world.plan_hash(), was_ready=True))
     world.settle()
     assert (world.plan_hash(), world.flags()) == (first, before)
-    assert world.message().startswith("attempt 1 of 6 against device_oom_runtime")
+    assert world.message().startswith("growth is taken back after device_oom_runtime")
+    assert world.attempt() == 0
     rollout(world)
     assert world.condition("Ready") == ("True", "ReplicasReady")
     assert utilization(world) == 60

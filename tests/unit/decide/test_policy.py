@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.kstatus import compute
@@ -135,3 +136,28 @@ def test_a_fourth_dead_deployment_waits_for_the_canaries() -> None:
     world.fleet = Fleet(canaries={key: (3, 1, world.now)})
     world.settle()
     assert world.attempt() == 1
+
+
+def test_a_lost_device_is_said_on_its_node_once() -> None:
+    world = running()
+    lost = replace(
+        oom(world.plan_hash()),
+        cause="device_lost",
+        helps="reschedule",
+        evidence=(
+            "RuntimeError: level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)",
+        ),
+        figures={},
+    )
+    world.fail(lost)
+    decision = world.step()
+    (said,) = (event for event in decision.events if event.reason == "DeviceSuspect")
+    assert said.regarding == {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "node-a", "uid": world.nodes[0]["metadata"]["uid"]},
+    }
+    assert "device_lost" in said.message
+    assert "default/qwen2-7b" in said.message
+    world.settle()
+    assert not [e for e in world.last.events if e.reason == "DeviceSuspect"]

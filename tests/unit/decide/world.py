@@ -54,7 +54,7 @@ def node(name: str = "node-a", **labels: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": {**LABELS, **labels}},
+        "metadata": {"uid": f"uid-{name}", "name": name, "labels": {**LABELS, **labels}},
         "spec": {},
         "status": {
             "allocatable": {"gpu.intel.com/i915": "1", "memory": "64Gi"},
