@@ -100,7 +100,7 @@ def test_a_memory_limit_of_the_users_is_raised_with_leave() -> None:
     assert limits["memory"] == "30Gi"
     (step,) = history(world)
     assert (step.lever, step.before, step.after) == (
-        "memory-limit", str(20 << 30), str(30 << 30),
+        "memory-limit", "20Gi", "30Gi",
     )  # fmt: skip
 
 

@@ -135,12 +135,12 @@ def test_host_memory_is_raised_by_half_then_doubled():
     plan = plan_of(pinned(7))
     killed = failure("host_oom", "weights")
     first = decide(situation(plan, killed))
-    assert moved(first) == ("memory-limit", str(16 * GIB), str(24 * GIB))
+    assert moved(first) == ("memory-limit", "16Gi", "24Gi")
     assert first.plan.host.request_bytes == 12 * GIB
     before = {"cause": "host_oom", "phase": "weights", "effect": "Helped"}
     history = (past("memory-limit", 16 * GIB, 24 * GIB, **before),)
     second = decide(situation(first.plan, killed, history=history))
-    assert moved(second) == ("memory-limit", str(24 * GIB), str(48 * GIB))
+    assert moved(second) == ("memory-limit", "24Gi", "48Gi")
 
 
 def test_a_users_memory_limit_is_the_users():
@@ -156,7 +156,7 @@ def test_a_users_memory_limit_is_the_users():
 
 def test_a_full_dev_shm_grows_with_the_limit_that_it_counts_into():
     step = decide(situation(plan_of(pinned(7)), failure("shm_exhausted", "startup")))
-    assert moved(step) == ("shm-size", str(2 * GIB), str(16 * GIB))
+    assert moved(step) == ("shm-size", "2Gi", "16Gi")
     assert step.plan.host.limit_bytes == 30 * GIB
 
 
