@@ -46,6 +46,7 @@ reports = st.builds(
         max_size=3,
     ),
 )
+GROWING = {"growth": {"mode": "Enabled", "afterHealthySeconds": 600}}
 specs = st.fixed_dictionaries(
     {},
     optional={
@@ -54,7 +55,9 @@ specs = st.fixed_dictionaries(
         "replicas": st.integers(0, 3),
         "suspend": st.booleans(),
         "serving": st.sampled_from([{}, {"contextLength": 4096}, {"contextLength": 10**7}]),
-        "healing": st.sampled_from([{}, {"mode": "Off"}, {"mode": "Observe"}, {"maxAttempts": 0}]),
+        "healing": st.sampled_from(
+            [{}, {"mode": "Off"}, {"mode": "Observe"}, {"maxAttempts": 0}, GROWING]
+        ),
         "engine": st.sampled_from([{}, {"name": "vllm"}, {"args": [{"name": "no-such-flag"}]}]),
     },
 )
@@ -67,6 +70,7 @@ moves = st.lists(
         st.tuples(st.just("edit"), specs),
         st.tuples(st.just("later"), st.integers(1, 100_000)),
         st.tuples(st.just("fleet"), st.integers(0, 5)),
+        st.tuples(st.just("tell"), st.none() | st.integers(0, 100)),
     ),
     max_size=8,
 )
@@ -87,6 +91,8 @@ def play(world: World, move: tuple[Any, ...]) -> None:
             world.edit(**spec)
         case ("later", seconds):
             world.now += seconds
+        case ("tell", usage):
+            world.tell(kv_usage_percent=usage)
         case ("fleet", number):
             world.fleet = Fleet(rerolling=number)
 
@@ -101,6 +107,7 @@ def test_deciding_on_its_own_work_decides_nothing(
     for move in history:
         play(world, move)
         world.settle()  # raises where it never comes to rest; lints every status
+        world.runtime.clear()  # time alone may let it grow; without figures nothing does
         told = dict(world.events)
         assert world.settle() == []
         assert world.events == told
@@ -127,7 +134,7 @@ def test_the_same_moment_gives_the_same_decision(
 @given(moves)
 def test_attempts_are_bounded(history: list[tuple[Any, ...]]) -> None:
     """However the engine dies, at most maxAttempts steps are taken for one set of inputs."""
-    world = World(manifest(healing={"maxAttempts": 2}))
+    world = World(manifest(healing={"maxAttempts": 2} | GROWING))
     world.settle()
     for move in history:
         if move[0] == "edit":

@@ -96,10 +96,9 @@ def _unready(
         told = f"growth: {last.lever} {last.before} → {last.after}"
         return Said("False", Reason.GROWING, told), "Reconciling"
     if last is not None and last.effect == "":
-        told = (
-            f"attempt {last.attempt} of {max_attempts} against {last.cause} in phase {last.phase}:"
-            f" {last.lever} {last.before} → {last.after}"
-        )
+        against = f"{last.cause} in phase {last.phase}: {last.lever} {last.before} → {last.after}"
+        number = f"attempt {last.attempt} of {max_attempts} against "
+        told = (number if last.attempt else "growth is taken back after ") + against
         return Said("False", Reason.HEALING, told), "Reconciling"
     if not serving:
         told = f"the engines of plan {plan.hash} start"

@@ -25,8 +25,19 @@ _DEFAULTS = PastStep(attempt=0, time="", cause="", phase="", lever="", before=""
 
 
 def attempts(history: Sequence[PastStep]) -> int:
-    """How many steps answered a failure; those of growth are no attempts."""
-    return sum(step.cause != "growth" for step in history)
+    """How many steps answered a failure: not those of growth, nor those that took one back."""
+    return sum(_counts(step, history[i - 1] if i else None) for i, step in enumerate(history))
+
+
+def _counts(step: PastStep, before: PastStep | None) -> bool:
+    if step.cause == "growth":
+        return False
+    grown = before is not None and before.cause == "growth" and before.effect == "Worse"
+    return not (grown and before is not None and _reverses(step, before))
+
+
+def _reverses(step: PastStep, before: PastStep) -> bool:
+    return (step.lever, step.before, step.after) == (before.lever, before.after, before.before)
 
 
 def past_step(
@@ -40,8 +51,8 @@ def past_step(
     node: str = "",
 ) -> PastStep:
     """What is remembered of a step: written in the same object and write as its plan."""
-    return PastStep(
-        attempt=attempts(history) + (diagnosis.cause != "growth"),
+    taken = PastStep(
+        attempt=0,
         time=time,
         cause=diagnosis.cause,
         phase=diagnosis.phase,
@@ -56,6 +67,7 @@ def past_step(
         held_bytes=max(0, held_bytes(diagnosis.figures)),
         relief_bytes=max(0, step.relief_bytes),
     )
+    return replace(taken, attempt=attempts((*history, taken)))
 
 
 def encode_history(history: Sequence[PastStep]) -> str:

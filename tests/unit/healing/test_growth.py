@@ -175,6 +175,8 @@ def test_a_growth_step_is_taken_back_when_the_attempts_are_used_up(request_, six
     two = replace(GROWING, max_attempts=2)
     back = heal(step.plan, busy, (*used, grown), two, request_)
     assert (back.lever, back.after) == (step.lever, step.before)
+    judged = judge((*used, grown), busy)
+    assert past_step(back, busy, judged, time="").attempt == 2
 
 
 def test_a_failure_that_growth_cannot_cause_takes_nothing_back(request_, sixty):
