@@ -48,11 +48,11 @@ class Release:
             "extraEnv[2].name": "KUBERNETES_SERVICE_PORT",
             "extraEnv[2].value": str(port),
         }
-        self._changes: Mapping[str, str] | None = None  # None: not installed
+        self._runs = False
 
     def ensure(self) -> None:
-        """Installed with its own settings; costs nothing where it is."""
-        if self._changes != {}:
+        """Installed, with a pod and for all namespaces; costs nothing where it is."""
+        if not self._runs:
             self.upgrade()
 
     def install(self) -> None:
@@ -65,16 +65,16 @@ class Release:
 
     def uninstall(self) -> None:
         self.cluster.helm("uninstall", NAME, "-n", NAMESPACE, "--wait", "--ignore-not-found")
-        self._changes = None
+        self._runs = False
 
     def _helm(self, verb: str, changes: Mapping[str, str], *options: str) -> None:
         sets = [f"--set-string={k}={v}" for k, v in self._settings.items()]
         sets += [f"--set={k}={v}" for k, v in changes.items()]
         where = ("--namespace", NAMESPACE, "--wait", "--timeout", "60s")
-        self._changes = None
+        self._runs = False
         done = self.cluster.helm(verb, NAME, CHART, *where, *options, *sets, check=False)
         assert done.returncode == 0, done.stderr + self._why()
-        self._changes = changes
+        self._runs = not {"replicaCount", "watchNamespaces"} & set(changes)
 
     def _why(self) -> str:
         told = [p["status"] for p in self.pods()]

@@ -131,6 +131,24 @@ def test_an_upgrade_of_the_operator_re_rolls_nothing(serving: Release, release: 
     assert engine(release) == before
 
 
+def test_with_some_namespaces_the_rights_of_a_role_are_enough(
+    serving: Release, release: Release
+) -> None:
+    before = engine(release)
+    release.upgrade(watchNamespaces=f"{{{MODELS}}}")
+    cluster = release.cluster
+    manifest = objects.too_big()
+    manifest["metadata"]["namespace"] = MODELS
+    release.leads()
+    cluster.apply(manifest)
+    cluster.kubectl(
+        "wait", "llmd/qwen2-72b", "-n", MODELS, "--for=condition=Stalled", "--timeout=30s"
+    )
+    assert not [name for name in metrics(release) if 'code="403"' in name]
+    cluster.kubectl("delete", "llmd", "qwen2-72b", "-n", MODELS)
+    assert engine(release) == before
+
+
 def test_uninstalling_keeps_models_and_a_second_install_adopts_them(
     serving: Release, release: Release
 ) -> None:
