@@ -48,7 +48,8 @@ _USED = {
     "non_torch_bytes": re.compile(_SIZE + r" for non-torch memory"),
 }
 _COUNTS = {
-    "kv_cache_tokens": r"GPU KV cache size: ([\d,]{1,15}) tokens",
+    # "GPU" until 0.26; then the device's own name, and " + host" (v1/core/kv_cache_utils.py).
+    "kv_cache_tokens": r"\b[CGX]PU(?: \+ host)? KV cache size: ([\d,]{1,15}) tokens",
     "max_model_len_fits": r"estimated maximum model length is (\d{1,12})",
     "max_model_len": r"max seq(?:uence)? len \((\d{1,12})\)",
     "kv_token_capacity": r"stored in KV cache \((\d{1,12})\)",

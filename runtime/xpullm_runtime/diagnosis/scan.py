@@ -33,6 +33,7 @@ _LOST_NEWLINE = re.compile(
     r"| (?=Traceback \(most recent call last\):)| {1,4}(?=File \"[^\"\n]{1,300}\", line \d)"
     r"| (?=(?:[a-z_]\w{0,40}\.){0,5}[A-Z]\w{1,40}(?:Error|Exception): )"
 )
+_TAG = re.compile(r"\([A-Z]\w{1,40} [^)\n]{0,40}pid=\d+\)")
 
 
 class Log:
@@ -119,12 +120,23 @@ class Log:
         out: list[str] = []
         for line in lines:
             if len(line) > 400 and (line.count('File "') > 1 or len(line) > LONG):
-                parts = [part for part in _LOST_NEWLINE.split(line) if part]
+                parts = _records(line)
                 self.rejoined = self.rejoined or len(parts) > 1
                 out.extend(part if len(part) <= 2 * LONG else _ends(part) for part in parts)
             else:
                 out.append(line)
         return out
+
+
+def _records(line: str) -> list[str]:
+    """A long line cut where newlines were lost; a process tag stays with what it is the tag of."""
+    parts: list[str] = []
+    for part in _LOST_NEWLINE.split(line):
+        if parts and _TAG.fullmatch(parts[-1]):
+            parts[-1] += f" {part}"
+        elif part:
+            parts.append(part)
+    return parts
 
 
 def _within(shapes: list[str]) -> list[str]:
