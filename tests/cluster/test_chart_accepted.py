@@ -43,7 +43,7 @@ def test_the_api_server_accepts_it(
 
 def test_crds_applied_by_hand_are_taken_over_where_asked(cluster: Cluster, namespace: str) -> None:
     install_crds(cluster)
-    install = ("install", "xpullm", str(CHART), "-n", namespace, "--dry-run=server")
+    install = ("install", "mine", str(CHART), "-n", namespace, "--dry-run=server")
     refused = cluster.helm(*install, check=False)
     assert refused.returncode != 0
     assert "invalid ownership metadata" in refused.stderr
