@@ -46,6 +46,11 @@ class Observer:
         self._tree_at = now + self._pace
         return self._look_at_tree()
 
+    def look_at_all(self) -> None:
+        """Read everything now."""
+        self.look_at_host()
+        self._look_at_tree()
+
     def look_at_host(self) -> None:
         """Read the cgroup now."""
         self._state.on_host(self._cgroup.sample())

@@ -179,6 +179,7 @@ class Supervisor:
             self._poller.suspicious.set()
         state = self._state
         if self._proof.done.is_set() and not state.started_up:
+            self._observer.look_at_all()  # what is measured of a start is kept as it is now
             state.start_complete()
             log(f"ready after {state.seconds():.0f} s; {self._proof.summary()}")
         now = time.monotonic()
