@@ -275,12 +275,21 @@ HEALING = [
     *choice("spec.healing.growth.mode", "Disabled", "Enabled"),
     *number("spec.healing.growth.afterHealthySeconds", 60, 2_592_000),
     *number("spec.healing.growth.targetUtilizationPercent", 50, 95),
-    Row("spec.healing.growth.startUtilizationPercent", "minimum", 50, 49,
-        "should be greater than or equal to 50"),
-    Row("spec.healing.growth.startUtilizationPercent", "maximum",
+    Row(
+        "spec.healing.growth.startUtilizationPercent",
+        "minimum",
+        50,
+        49,
+        "should be greater than or equal to 50",
+    ),
+    Row(
+        "spec.healing.growth.startUtilizationPercent",
+        "maximum",
         {"startUtilizationPercent": 95, "targetUtilizationPercent": 95},
         {"startUtilizationPercent": 96, "targetUtilizationPercent": 95},
-        "should be less than or equal to", at="spec.healing.growth"),
+        "should be less than or equal to",
+        at="spec.healing.growth",
+    ),
     *cel(
         "spec.healing.growth",
         "`startUtilizationPercent` must not be above `targetUtilizationPercent`, which is 80 where"
@@ -289,8 +298,14 @@ HEALING = [
         {"startUtilizationPercent": 81},
     ),
     *(
-        Row(f"{WINDOW}.{row.path}", row.rule, window(row.path, row.accepted),
-            window(row.path, row.rejected), row.message, at=WINDOW)
+        Row(
+            f"{WINDOW}.{row.path}",
+            row.rule,
+            window(row.path, row.accepted),
+            window(row.path, row.rejected),
+            row.message,
+            at=WINDOW,
+        )
         for row in (
             *required("startTime", "02:00"),
             *required("durationMinutes", 60),
@@ -299,8 +314,10 @@ HEALING = [
             *number("durationMinutes", 15, 1440),
             *at_most("weekdays", 7, [*DAYS, "Monday"]),
             *unique("weekdays", "Saturday", "Sunday"),
-            *(Row("weekdays[]", f"enum:{day}", [day], ["saturday"], "Unsupported value")
-              for day in DAYS),
+            *(
+                Row("weekdays[]", f"enum:{day}", [day], ["saturday"], "Unsupported value")
+                for day in DAYS
+            ),
         )
     ),
     *at_most("spec.healing.mayChange", 6, [*HEALING_CHOICES, "Arguments"]),
