@@ -33,7 +33,8 @@ def operated(cluster: Cluster, log: Path) -> Iterator[Operator]:
     with Operator(cluster, log) as running:
         yield running
         assert "403" not in running.log.read_text(), running.tail()
-    cluster.kubectl("delete", "llmd", "--all", "--wait=true")
+    # Nor what was learned: the next test's first plan must be the first.
+    cluster.kubectl("delete", "llmd,tuningrecords", "--all", "--wait=true")
 
 
 def settled(cluster: Cluster, name: str, timeout: float = 120) -> Object:
