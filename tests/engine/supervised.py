@@ -39,7 +39,9 @@ FLAGS = (
 class Supervised:
     """A running supervisor with its engine. `log` has what both printed."""
 
-    def __init__(self, folder: Path, python: Path, flags: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, python: Path, flags: tuple[str, ...], wrapper: tuple[str, ...]
+    ) -> None:
         self.engine_port, self.port = free_port(), free_port()
         self.message, self.log = folder / "termination-log", folder / "log"
         model = folder / "model"
@@ -52,7 +54,8 @@ class Supervised:
             max_num_seqs=2, max_num_batched_tokens=256, burn_in_sequences=2,
             burn_in_prompt_tokens=200, burn_in_seconds=120, termination_log=str(self.message),
         )  # fmt: skip
-        argv = ["python3", str(zipapp), "run", "--", str(python.parent / "vllm"), "serve"]
+        argv = [*wrapper, "python3", str(zipapp), "run", "--"]
+        argv += [str(python.parent / "vllm"), "serve"]
         argv += [str(model), *FLAGS, "--port", str(self.engine_port), *flags]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -103,8 +106,11 @@ class Supervised:
 
 
 @contextmanager
-def supervised(folder: Path, python: Path, *flags: str) -> Iterator[Supervised]:
-    running = Supervised(folder, python, flags)
+def supervised(
+    folder: Path, python: Path, *flags: str, wrapper: tuple[str, ...] = ()
+) -> Iterator[Supervised]:
+    """`wrapper` is a command that runs the supervisor's."""
+    running = Supervised(folder, python, flags, wrapper)
     try:
         yield running
     finally:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import signal
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from tests.engine.supervised import supervised
+from tests.unit.runtime.test_kernel_oom import ENTER, MEMORY
 
 GIB = 2**30
 KIB = 2**10  # of KV cache per token: 2 x 2 layers x 2 heads x 64 x 2 bytes
@@ -50,3 +55,36 @@ def test_a_flag_of_another_version_is_nobody_s_but_ours(
     assert code == 2
     assert (report.cause, report.actionable) == ("bad_arguments", True)
     assert any("--swap-space" in line for line in report.evidence)
+
+
+HOST_LIMIT_BYTES = 3 * GIB // 2  # the three processes of an idle vLLM take 4 GiB together
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A memory cgroup as a container has it, with less than vLLM needs."""
+    assert MEMORY is not None
+    folder = MEMORY[0] / f"xpullm-test-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    (folder / MEMORY[1]).write_text(str(HOST_LIMIT_BYTES))
+    yield folder
+    for _ in range(100):
+        if not (folder / "cgroup.procs").read_text():
+            break
+        time.sleep(0.1)
+    folder.rmdir()
+
+
+@pytest.mark.skipif(MEMORY is None, reason="needs root and a writable memory cgroup")
+def test_a_kill_by_the_kernel_is_named_whichever_process_it_hits(
+    engine_python: Path, tmp_path: Path, group: Path
+) -> None:
+    enter = ("bash", "-c", ENTER, str(group))
+    flags = ("--max-model-len", "256")
+    with supervised(tmp_path, engine_python, *flags, wrapper=enter) as running:
+        code, report = running.ended()
+    assert code != 0
+    assert (report.cause, report.helps, report.actionable) == ("host_oom", "resources", True)
+    assert report.oom_kills >= 1
+    assert report.host_limit_bytes == HOST_LIMIT_BYTES
+    assert not report.was_ready
