@@ -1,7 +1,7 @@
 """The chart in the test cluster, and the operator as a process with its ServiceAccount's token.
 
-No kube-proxy runs in the test cluster, so a pod could not reach the API server: the operator is a
-process of this machine, with exactly the rights that the chart gives.
+With exactly the rights that the chart gives it starts at once and can be killed at any moment;
+tests/cluster/test_install.py runs it as a pod.
 """
 
 from __future__ import annotations
