@@ -32,6 +32,9 @@ WAITING = frozenset(
     }
 )
 UNSCHEDULABLE = "Unschedulable"
+# Admission webhooks add containers of others (a service mesh's proxy): how those end says nothing
+# about the engine.
+OURS = frozenset({names.ENGINE_CONTAINER, names.INSTALL_CONTAINER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Failure]:
         *entries(pod, "status", "initContainerStatuses"),
     ]
     for status in containers:
-        failure = _ended(pod, status, about)
+        failure = _ended(pod, status, about) if status.get("name") in OURS else None
         if failure is not None:
             yield failure
             return
@@ -222,6 +225,8 @@ def latest_report(pods: Sequence[Object], wanted: str) -> Report | None:
     newest: tuple[float, Report] | None = None
     for pod in of_plan(pods, wanted):
         for status in entries(pod, "status", "containerStatuses"):
+            if status.get("name") != names.ENGINE_CONTAINER:
+                continue
             for state in ("state", "lastState"):
                 report = reports.decode(text(status, state, "terminated", "message"))
                 time = epoch(text(status, state, "terminated", "finishedAt")) or 0.0

@@ -21,6 +21,7 @@ ANNOTATION_ATTEMPT = f"{GROUP}/attempt"  # how many steps since the inputs chang
 ANNOTATION_TEMPLATE = f"{GROUP}/template"  # the pod template as applied, compressed
 
 ENGINE_CONTAINER = "engine"
+INSTALL_CONTAINER = "install-runtime"  # brings the supervisor
 ENGINE_PORT = 8000
 ENGINE_PORT_NAME = "http"
 RUNTIME_PORT_NAME = "runtime"

@@ -118,7 +118,7 @@ def _grace(llmd: LLMDeployment) -> int:
 
 def _installer(settings: PodSettings) -> dict[str, Any]:
     return {
-        "name": "install-runtime",
+        "name": names.INSTALL_CONTAINER,
         "image": settings.runtime_image,
         "imagePullPolicy": settings.runtime_image_pull_policy,
         "command": ["python3", "/xpullm-runtime.pyz"],

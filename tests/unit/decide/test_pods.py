@@ -61,6 +61,22 @@ def test_a_pod_that_serves_again_is_no_failure() -> None:
     assert failures([pod(status)], PLAN) == ()
 
 
+def killed(name: str) -> dict[str, Any]:
+    end = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:30Z"}
+    running = {"running": {}}
+    return {"name": name, "restartCount": 1, "state": running, "lastState": {"terminated": end}}
+
+
+def test_containers_that_others_put_into_the_pod_are_not_the_engine() -> None:
+    """A service mesh's proxy that runs out of memory must not raise the engine's limit."""
+    engine = {"name": "engine", "restartCount": 0, "state": {"running": {}}}
+    status = {"containerStatuses": [engine, killed("istio-proxy")]}
+    assert failures([pod(status)], PLAN) == ()
+    assert failures([pod({"initContainerStatuses": [killed("istio-init")]})], PLAN) == ()
+    assert only({"containerStatuses": [killed("engine")]}).diagnosis.cause == "host_oom"
+    assert only({"initContainerStatuses": [killed("install-runtime")]}).ended
+
+
 def test_the_report_names_the_cause() -> None:
     report = Report(
         cause="device_oom_runtime", phase="runtime", helps="arguments", actionable=True,
