@@ -2,7 +2,8 @@
 
 The way is fixed before memory is looked at, and its coordinates only grow along it, so more memory
 never yields a smaller context or concurrency: first what the user asked for (context before
-concurrency), then the batch shape, then what nobody asked for.
+concurrency), then the batch shape, then what nobody asked for: a useful context, then room for
+several such requests, then a longer context.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ DEFAULT_CONCURRENCY = 8
 DEFAULT_BATCHED_TOKENS = 2048  # enough for serving; larger steps only cost activations
 SMALLEST_BATCH = 512
 CONTEXT_STEP = 256
+# Where nobody asked, one request may be this long before room is made for several: a conversation
+# or a reasoning model's answer. Requests below it share the cache all the same.
+USEFUL_CONTEXT = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +159,21 @@ class _Search:
         explicit: tuple[int, ...] = ()
         complete = True
         if wish.context_first:
-            context = shape.longest(wish, wish.min_concurrency)
+            context = shape.longest(wish.min_context, wish.context, wish.min_concurrency)
             complete = context == wish.context
             explicit = (context,)
-        if complete and (wish.concurrency_asked or full):
+        useful = min(wish.context, max(wish.min_context, USEFUL_CONTEXT))
+        nothing_asked = not (wish.context_first or wish.concurrency_asked)
+        if nothing_asked and full:
+            context = shape.longest(wish.min_context, useful, wish.min_concurrency)
+        enough = context == useful or not nothing_asked
+        if complete and (wish.concurrency_asked or full) and enough:
             concurrency = min(sequences, shape.held(context))
         if wish.concurrency_asked:
             complete = complete and concurrency == wish.concurrency
             explicit = (*explicit, concurrency)
         if not wish.context_first and full and concurrency == sequences:
-            context = shape.longest(wish, concurrency)
+            context = shape.longest(context, wish.context, concurrency)
         batch = (shape.base.max_num_batched_tokens, shape.base.max_num_seqs)
         arguments, s, pool = shape.at(context)
         final = with_pool(self.where, self.user, arguments, s, pool)
@@ -201,22 +210,20 @@ class _Shape:
         _, s, pool = self.at(context)
         return s.layout.blocks(pool) // s.layout.blocks_for(context)
 
-    def longest(self, wish: Wish, concurrency: int) -> int:
-        """The longest context at which so many requests fit; whole steps unless it is the wish."""
-        if self.held(wish.context) >= concurrency:
-            return wish.context
-        low, high = wish.min_context // CONTEXT_STEP, wish.context // CONTEXT_STEP
+    def longest(self, least: int, wanted: int, concurrency: int) -> int:
+        """The longest context from `least` to `wanted` at which so many requests fit; whole steps
+        unless it is one of these."""
+        if self.held(wanted) >= concurrency:
+            return wanted
+        low, high = least // CONTEXT_STEP, wanted // CONTEXT_STEP
         if not self.where.facts.is_mla and self.base.enable_chunked_prefill is not False:
-            _, s, pool = self.at(wish.min_context)
+            _, s, pool = self.at(least)
             share = s.layout.blocks(pool) // concurrency * s.layout.block_bytes
-            return max(
-                wish.min_context,
-                s.layout.longest(share, wish.context) // CONTEXT_STEP * CONTEXT_STEP,
-            )
+            return max(least, s.layout.longest(share, wanted) // CONTEXT_STEP * CONTEXT_STEP)
         while low < high:
             middle = (low + high + 1) // 2
             if self.held(middle * CONTEXT_STEP) >= concurrency:
                 low = middle
             else:
                 high = middle - 1
-        return max(wish.min_context, low * CONTEXT_STEP)
+        return max(least, low * CONTEXT_STEP)

@@ -96,6 +96,16 @@ def test_wishes_are_reached_and_the_rest_is_filled() -> None:
     assert small.ledger.kv_cache_bytes > 8 * GIB
 
 
+def test_where_nothing_is_asked_a_useful_context_comes_before_room_for_several() -> None:
+    made = planned(spec("Qwen/Qwen3-8B", gpu={**B60, "count": 1}))
+    assert (made.context_length, made.concurrency, made.arguments.max_num_seqs) == (8192, 4, 8)
+    small = planned(spec("Qwen/Qwen3-8B", quantization="fp8", gpu={"type": "arc-b580", "count": 1}))
+    assert (small.context_length, small.concurrency, small.arguments.max_num_seqs) == (5376, 1, 8)
+    large = planned(spec("Qwen/Qwen3-4B", gpu={"type": "arc-pro-b70", "count": 1}))
+    assert large.context_length > 8192
+    assert large.concurrency == 8
+
+
 def test_a_wish_that_is_too_long_is_shortened_and_said() -> None:
     made = planned(
         spec(
