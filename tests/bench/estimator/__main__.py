@@ -140,7 +140,6 @@ def main() -> None:
     print_measured("vllm_boundary")
     print_measured("vllm_validation")
     print_measured("vllm_plans")
-    print_measured("vllm_validation")
     print_logs()
     print_speed()
     print_plan_speed()
