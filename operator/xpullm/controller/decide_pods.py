@@ -180,6 +180,8 @@ def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> 
         return None
     if not engine and whole(terminated, "exitCode") == 0:
         return None  # an init container that did its work
+    if isinstance(dig(state, "running"), Mapping) and status.get("started") is True:
+        return None  # the startup probe passed again; not Ready now has another reason
     restarts = whole(status, "restartCount")
     run = restarts - 1 if isinstance(dig(state, "running"), Mapping) else restarts
     finished = text(terminated, "finishedAt")

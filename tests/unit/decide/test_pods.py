@@ -61,6 +61,18 @@ def test_a_pod_that_serves_again_is_no_failure() -> None:
     assert failures([pod(status)], PLAN) == ()
 
 
+def test_a_failure_is_over_once_the_next_run_has_started_up() -> None:
+    """Readiness that flaps days later must not bring the old failure back."""
+    status = ended(state="running", restarts=1)
+    status["containerStatuses"][0]["started"] = True
+    assert failures([pod(status)], PLAN) == ()
+    status["containerStatuses"][0]["started"] = False
+    assert only(status).ended
+    again = ended(state="terminated", restarts=1)
+    again["containerStatuses"][0]["started"] = True
+    assert only(again).ended
+
+
 def killed(name: str) -> dict[str, Any]:
     end = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:30Z"}
     running = {"running": {}}
