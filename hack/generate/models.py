@@ -28,6 +28,7 @@ _KEPT = {
     "dtype", "quant_method", "quantization_config", "full_attention_interval", "text_config",
     "vision_config", "first_k_dense_replace", "shared_expert_intermediate_size", "attention_bias",
     "mlp_bias", "global_head_dim", "attention_k_eq_v", "decoder_sparse_step", "mlp_only_layers",
+    "hidden_size_per_layer_input", "vocab_size_per_layer_input",
     "head_dim_v", "hybrid_override_pattern", "state_size", "conv_kernel", "expand",
 }  # fmt: skip
 

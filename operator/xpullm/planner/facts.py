@@ -78,6 +78,8 @@ class ModelFacts:
     rotary_rows: int
     rotary_width: int
     rotary_tables: int
+    per_layer_vocab: int
+    per_layer_width: int
     stored: Stored | None
     unsure: tuple[str, ...] = ()
 
@@ -209,6 +211,8 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         rotary_tables=2
         if kinds[0] and kinds[1] and family.name.startswith(("gemma3", "gemma4"))
         else 1,
+        per_layer_vocab=fields.optional("vocab_size_per_layer_input") or fields.count("vocab_size"),
+        per_layer_width=fields.optional("hidden_size_per_layer_input"),
         stored=stored_format(config, quantizations()),
         unsure=tuple(unsure),
     )

@@ -74,6 +74,7 @@ def rank_model(facts: ModelFacts, tensor: int, pipeline: int, last_stage: bool) 
         for moe, count in _split(facts, attention_count):
             on_rank = -(-count * share // facts.layers)
             linears = _attention(facts, attention, tensor) + _mlp(facts, moe, tensor)
+            linears += _per_layer_input(facts, tensor)
             layers.append(Layer(on_rank, linears, _small(facts, attention)))
     rows = up(facts.vocab, VOCAB_PADDING) // tensor
     first = pipeline == 1 or not last_stage
@@ -179,9 +180,23 @@ def _mlp(facts: ModelFacts, moe: bool, tensor: int) -> tuple[Linear, ...]:
     )
 
 
+def _per_layer_input(facts: ModelFacts, tensor: int) -> tuple[Linear, ...]:
+    """A layer's own slice of the second embedding and its projections (vLLM models/gemma4.py,
+    gemma3n.py: embed_tokens_per_layer has vocabulary x layers x width elements)."""
+    width = facts.per_layer_width
+    if not width:
+        return ()
+    return (
+        Linear("per_layer_embedding", facts.per_layer_vocab // tensor, width, kept_16bit=True),
+        Linear("per_layer_model_projection", facts.hidden, width),
+        Linear("per_layer_input_gate", facts.hidden, width),
+        Linear("per_layer_projection", width, facts.hidden),
+    )
+
+
 def _small(facts: ModelFacts, kind: str) -> int:
     """Elements of norms and of a linear layer's convolution."""
-    elements = facts.norms * facts.hidden
+    elements = (facts.norms + bool(facts.per_layer_width)) * facts.hidden
     if facts.qk_norm:
         elements += 2 * facts.head_dim
     if kind == "linear":
