@@ -46,6 +46,6 @@ def search_choice(
         found = search(where, request.user, wish, learned, tensor, pipeline)
         if found is not None and (best is None or found.reached > best.reached):
             best = found
-        if best is not None and best.context == wish.context:
+        if best is not None and best.complete and best.context == wish.context:
             break
     return best

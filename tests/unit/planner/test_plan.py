@@ -106,6 +106,16 @@ def test_where_nothing_is_asked_a_useful_context_comes_before_room_for_several()
     assert large.concurrency == 8
 
 
+def test_both_tiles_serve_where_one_does_not_hold_what_is_asked() -> None:
+    wishes = {"contextLength": 8192, "concurrency": 64}
+    gpu = {"type": "max-1550", "count": 1}
+    made = planned(spec("meta-llama/Meta-Llama-3-8B", gpu=gpu, serving=wishes))
+    assert made.arguments.tensor_parallel_size == 2
+    assert (made.context_length, made.concurrency) == (8192, 64)
+    one = planned(spec("meta-llama/Meta-Llama-3-8B", gpu=gpu, serving={**wishes, "concurrency": 8}))
+    assert one.arguments.tensor_parallel_size == 1
+
+
 def test_a_wish_that_is_too_long_is_shortened_and_said() -> None:
     made = planned(
         spec(
