@@ -59,11 +59,16 @@ class Poller(threading.Thread):
     def look(self) -> None:
         """One /health."""
         self.health = self._client.health(min(ANSWER_SECONDS, self._config.hang_seconds))
-        self._state.healthy = self.health == 200
         if self.health == 200:
+            self._state.healthy = True
             self.unhealthy_since = None
             self.served.set()
-        elif self.unhealthy_since is None:
+            return
+        # A busy API server is late now and then: only silence twice in a row takes the pod out of
+        # service, an answer that is not 200 at once.
+        if self.health or self.unhealthy_since is not None:
+            self._state.healthy = False
+        if self.unhealthy_since is None:
             self.unhealthy_since = time.monotonic()
 
     def _prove_if_needed(self) -> None:
@@ -80,7 +85,7 @@ class Poller(threading.Thread):
         if needed or self.suspicious.is_set():
             # Without metrics a long queue cannot be told from a hang: allow it more time.
             limit = PROBE_SECONDS if metrics is not None else self._config.hang_seconds
-            self._prove(min(limit, self._config.hang_seconds))
+            self._prove(min(limit, self._config.hang_seconds), metrics)
             self.suspicious.clear()
 
     def _count(self, metrics: EngineMetrics) -> None:
@@ -90,7 +95,7 @@ class Poller(threading.Thread):
                 self._requests_before = metrics.requests
             self._state.requests = max(0, metrics.requests - self._requests_before)
 
-    def _prove(self, seconds: float) -> None:
+    def _prove(self, seconds: float, before: EngineMetrics | None) -> None:
         """One token; a refusal (4xx) is an answer too, and then the engine cannot be asked so."""
         self._proven = time.monotonic()
         if not self._can_complete:
@@ -105,5 +110,15 @@ class Poller(threading.Thread):
         except EngineError as error:
             if 400 <= error.status < 500:
                 self._can_complete = False
-            elif not self._ended.is_set():
+            elif not self._ended.is_set() and not (error.timed_out and self._moves(before)):
                 self.verdict = unanswered("a completion of one token failed", error)
+
+    def _moves(self, before: EngineMetrics | None) -> bool:
+        """Whether the engine core has worked since: a queue or a long prefill may be in front of
+        our token. vLLM counts a prompt's tokens with its first answer, its KV cache at each step.
+        """
+        now = self._client.metrics(min(ANSWER_SECONDS, self._config.hang_seconds))
+        if before is None or now is None:
+            return False
+        cache = (before.kv_cache_usage_percent, now.kv_cache_usage_percent)
+        return now.tokens != before.tokens or cache[0] != cache[1]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from xpullm_runtime.client import EngineClient, EngineMetrics
+from xpullm_runtime.client import EngineClient, EngineError, EngineMetrics
 from xpullm_runtime.config import RuntimeConfig
 from xpullm_runtime.poller import Poller
 from xpullm_runtime.state import State
@@ -32,7 +34,8 @@ def poller(engine: TinyEngine) -> Iterator[Poller]:
     poller = Poller(CONFIG, EngineClient(engine.port, {}), State(CONFIG))
     yield poller
     poller.stop()
-    poller.join()
+    if poller.is_alive():
+        poller.join()
 
 
 def test_metrics_are_summed_over_their_labels(engine: TinyEngine) -> None:
@@ -102,6 +105,55 @@ def test_no_tokens_and_no_answer_is_a_hang(engine: TinyEngine, poller: Poller) -
     assert poller.verdict == Verdict(
         "engine_hang", "a completion of one token failed: TimeoutError: timed out"
     )
+
+
+def test_a_queue_that_moves_is_no_hang(engine: TinyEngine, poller: Poller) -> None:
+    """A completion waits behind others: tokens that flow meanwhile prove the engine alive."""
+    engine.flowing = True
+
+    def later(body: Mapping[str, Any], timeout: float) -> None:
+        engine.healths += 1
+        raise EngineError("TimeoutError: timed out", timed_out=True)
+
+    poller.suspicious.set()
+    with patch.object(poller._client, "complete", later):
+        poller.look()
+        poller._prove_if_needed()
+    assert poller.verdict is None
+
+
+def test_a_long_prefill_is_no_hang(engine: TinyEngine, poller: Poller) -> None:
+    """vLLM counts a prompt with its first token; until then only the cache fills."""
+    engine.filling = True
+
+    def later(body: Mapping[str, Any], timeout: float) -> None:
+        engine.healths += 1
+        raise EngineError("TimeoutError: timed out", timed_out=True)
+
+    poller.suspicious.set()
+    with patch.object(poller._client, "complete", later):
+        poller.look()
+        poller._prove_if_needed()
+    assert poller.verdict is None
+
+
+def test_one_late_health_is_no_reason_to_take_the_engine_out_of_service(
+    engine: TinyEngine, poller: Poller
+) -> None:
+    """A busy API server answers late now and then; one that is dead says so, or is late again."""
+    poller.look()
+    assert poller._state.healthy
+    with patch.object(poller._client, "health", return_value=0):
+        poller.look()
+        assert poller._state.healthy
+        assert poller.unhealthy_since is not None
+        poller.look()
+        assert not poller._state.healthy
+    poller.look()
+    assert poller._state.healthy
+    with patch.object(poller._client, "health", return_value=503):
+        poller.look()
+    assert not poller._state.healthy
 
 
 def test_no_tokens_and_an_error_is_death(engine: TinyEngine, poller: Poller) -> None:

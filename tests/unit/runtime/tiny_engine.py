@@ -33,6 +33,7 @@ class TinyEngine(ThreadingHTTPServer):
         self.most_decoding = 0
         self.healths = 0
         self.flowing = False
+        self.filling = False  # no token yet, but the cache fills: a long prefill
         self.metrics = ""  # more lines of /metrics
         self.gather = 0  # no stream of the second wave goes on before so many have begun
 
@@ -63,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/metrics" and server.behaviour != "no-metrics":
             tokens = 3.0 + (server.healths if server.flowing else 0)
             text = "vllm:prompt_tokens_total 7.0\n"
+            if server.filling:
+                text += f"vllm:kv_cache_usage_perc {server.healths % 100 / 100}\n"
             text += f'vllm:generation_tokens_total{{engine="0"}} {tokens}\n'
             done = 2.0 + len(server.requests)
             text += f'vllm:request_success_total{{finished_reason="stop"}} {done}\n'
