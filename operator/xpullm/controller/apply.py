@@ -1,7 +1,8 @@
 """Make the cluster as decided. What is equal is not written; every write is safe to repeat.
 
-Order: Events, objects, deletions, tuning records; status follows in `report`. A crash between any
-two loses nothing: the next pass sees what was written and goes on from there.
+Order: Events, tuning records, objects, deletions; status follows in `report`. A crash between any
+two loses nothing: the next pass sees what was written and goes on from there. What a failure
+teaches goes before the Deployment's next plan, after which the failure is no news any more.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ class Applier:
         """
         for spec in decision.events:
             await self._tell(event(spec, llmd, self._instance, now))
+        for record in decision.records:
+            await self._learn(record)
         for obj in decision.apply:
             await self._apply(obj, llmd)
         for api_version, kind_name, name, uid in decision.delete:
             kind = kind_of({"apiVersion": api_version, "kind": kind_name})
             await self._delete(kind, llmd["metadata"]["namespace"], name, uid)
-        for record in decision.records:
-            await self._record(record)
 
     async def _tell(self, obj: Object) -> None:
         name = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
@@ -110,6 +111,12 @@ class Applier:
             for guard in ("uid", "resourceVersion"):
                 manifest["metadata"][guard] = live["metadata"][guard]
         await self._write(kind, manifest)
+
+    async def _learn(self, wanted: Object) -> None:
+        try:
+            await self._record(wanted)
+        except RejectedError as error:  # without a memory, healing still works
+            log.warning("the TuningRecord %s was refused: %s", wanted["metadata"]["name"], error)
 
     async def _record(self, wanted: Object) -> None:
         metadata = wanted["metadata"]

@@ -37,7 +37,7 @@ def test_a_new_resource_is_children_then_status() -> None:
     ]
 
 
-def test_a_failure_is_event_then_deployment_then_record_then_status() -> None:
+def test_a_failure_is_event_then_record_then_deployment_then_status() -> None:
     async def scenario() -> list[str]:
         api = healthy()
         await Operator(api).settle()
@@ -49,9 +49,9 @@ def test_a_failure_is_event_then_deployment_then_record_then_status() -> None:
     writes = run(scenario())
     assert writes[0].startswith("create events m.")
     assert writes[1:] == [
-        "apply deployments m",
         "apply tuningrecords r",
         "apply tuningrecords/status r",
+        "apply deployments m",
         "apply llmdeployments/status m",
     ]
 
@@ -212,7 +212,20 @@ def test_a_refused_event_does_not_stop_the_work() -> None:
         await Operator(api).settle()
         return api.writes
 
-    assert run(scenario())[0] == "apply deployments m"
+    assert "apply deployments m" in run(scenario())
+
+
+def test_a_refused_record_does_not_stop_the_work() -> None:
+    async def scenario() -> list[str]:
+        api = healthy()
+        await Operator(api).settle()
+        api.add(world.pod(0, failed=True))
+        api.refuse["tuningrecords"] = ForbiddenError(403, "Forbidden", "quota")
+        api.writes.clear()
+        await Operator(api).settle()
+        return api.writes
+
+    assert run(scenario())[1:] == ["apply deployments m", "apply llmdeployments/status m"]
 
 
 def test_what_is_being_deleted_is_left_to_garbage_collection() -> None:

@@ -19,6 +19,19 @@ def history(world: World) -> list[Any]:
     return list(decode_history(world.deployment["metadata"]["annotations"]["xpullm.io/history"]))
 
 
+HELD = ("Healthy", "")
+
+
+def learned(world: World) -> set[tuple[str, str]]:
+    """Outcome and cause of all that the TuningRecords say."""
+    return {
+        (entry["outcome"], entry.get("cause", ""))
+        for (kind, _), record in world.objects.items()
+        if kind == "TuningRecord"
+        for entry in record["status"]["entries"]
+    }
+
+
 def test_applied_planned_and_served() -> None:
     world = World(manifest())
     assert world.settle() == ["Service", "Deployment", "status"]
@@ -84,7 +97,7 @@ def test_a_failed_allocation_changes_one_argument_and_heals() -> None:
     assert world.settle() == []
 
 
-@pytest.mark.parametrize("crash", ["events", "objects", "records", "status"])
+@pytest.mark.parametrize("crash", ["events", "records", "objects", "status"])
 def test_an_operator_that_dies_anywhere_takes_the_step_once(crash: str) -> None:
     def play(at: str) -> World:
         world = World(manifest())
@@ -108,6 +121,7 @@ def test_an_operator_that_dies_anywhere_takes_the_step_once(crash: str) -> None:
         == (reference.deployment["metadata"]["annotations"])
     )
     assert crashed.attempt() == 1
+    assert learned(crashed) == learned(reference) == {("Failed", "device_oom_runtime"), HELD}
     assert crashed.events.keys() == reference.events.keys()
     assert [c["reason"] for c in crashed.llmd["status"]["conditions"]] == [
         c["reason"] for c in reference.llmd["status"]["conditions"]

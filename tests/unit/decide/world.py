@@ -129,12 +129,16 @@ class World:
         )
 
     def step(self, until: str = "status") -> Decision:
-        """One pass; `until`: where the operator crashes (events, objects, records, status)."""
+        """One pass; `until`: where the operator crashes (events, records, objects, status)."""
         decision = decide(self.snapshot(), self.now, self.settings)
         self.last = decision
         for event in decision.events:
             self.events.setdefault((event.reason, event.discriminator), event.message)
         if until == "events":
+            return decision
+        for record in decision.records:
+            self._apply(record)
+        if until == "records":
             return decision
         for obj in decision.apply:
             self._apply(obj)
@@ -142,10 +146,6 @@ class World:
             del self.objects[kind, name]
             self.writes.append(f"delete {kind}")
         if until == "objects":
-            return decision
-        for record in decision.records:
-            self._apply(record)
-        if until == "records":
             return decision
         if decision.status is not None and decision.status != self.llmd.get("status"):
             self.llmd["status"] = json.loads(json.dumps(decision.status))
