@@ -216,7 +216,8 @@ class Engine:
     than one rank, `request_logging_off` those that keep prompts out of the log; names are without
     dashes.
     `env_scripts` must be sourced before the engine starts. `chunked_prefill`: "default" (on) or
-    "flag" (off unless asked for). `eager_only`: graphs are not available. `block_size_flag`: pass
+    "flag" (off unless asked for) or "none" (prompts run whole, so that the batch must hold one).
+    `eager_only`: graphs are not available. `block_size_flag`: pass
     --block-size, else the engine chooses `block_size` itself. `host_staging` says where an online
     quantization holds the 16-bit checkpoint: "full" (host), "device", or "stream" (nowhere whole).
     `assumed`: an unlisted version that was given the facts of the newest entry below it.

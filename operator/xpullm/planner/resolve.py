@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from xpullm.catalog import (
@@ -68,6 +69,8 @@ def resolve(
     user = read_arguments(rows, choices[0].engine)
     if isinstance(user, Refusal):
         return user
+    if choices[0].engine.chunked_prefill == "none":
+        user = replace(user, enable_chunked_prefill=False)
     problem = check_together(user, serving.context_length)
     if problem is not None:
         return problem

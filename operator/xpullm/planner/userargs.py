@@ -61,6 +61,10 @@ def read_arguments(
         return _refuse("kv-cache-dtype", dtype, f"isn't supported by {engine.key}; use {allowed}")
     if values.get("enforce_eager") is False and engine.eager_only:
         return _refuse("no-enforce-eager", None, f"graphs aren't available on {engine.key}")
+    if values.get("enable_chunked_prefill") and engine.chunked_prefill == "none":
+        return _refuse(
+            "enable-chunked-prefill", None, f"isn't supported by {engine.key} on Intel GPUs"
+        )
     return UserArguments(flags=tuple(flags), extra=tuple(extra), **values)
 
 

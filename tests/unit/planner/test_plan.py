@@ -116,6 +116,29 @@ def test_both_tiles_serve_where_one_does_not_hold_what_is_asked() -> None:
     assert one.arguments.tensor_parallel_size == 1
 
 
+@pytest.mark.parametrize("version", ["0.8.3", "0.9.0"])
+def test_prompts_run_whole_where_the_engine_cannot_split_them(version: str) -> None:
+    gpu = {"type": "arc-a770-16g", "count": 2}
+    made = planned(spec(gpu=gpu, engine={"name": "vllm", "version": version}))
+    assert "enable-chunked-prefill" not in dict(made.flags)
+    assert made.arguments.max_num_batched_tokens >= made.context_length > 2048
+    rows = [{"name": "max-num-batched-tokens", "value": "3072"}]
+    own = planned(spec(gpu=gpu, engine={"name": "vllm", "version": version, "args": rows}))
+    assert own.context_length == 3072
+    rows = [{"name": "enable-chunked-prefill"}]
+    refusal = refusal_of(spec(gpu=gpu, engine={"name": "vllm", "version": version, "args": rows}))
+    assert "isn't supported by vllm" in refusal.message
+
+
+def test_a_batch_without_chunked_prefill_bounds_the_context() -> None:
+    rows = [
+        {"name": "no-enable-chunked-prefill"},
+        {"name": "max-num-batched-tokens", "value": "4096"},
+    ]
+    made = planned(spec("Qwen/Qwen3-4B", gpu=B60, engine={"name": "vllm", "args": rows}))
+    assert made.context_length == 4096
+
+
 def test_a_wish_that_is_too_long_is_shortened_and_said() -> None:
     made = planned(
         spec(
