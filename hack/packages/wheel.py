@@ -89,7 +89,7 @@ def locate(name: str, version: str) -> tuple[str, int]:
     ]  # fmt: skip
     done = subprocess.run(command, input=f"{name}=={version}\n", capture_output=True, text=True)
     if done.returncode:
-        kind = PackageError if "No solution found" in done.stderr else UnreachableError
+        kind = PackageError if "there is no version of" in done.stderr else UnreachableError
         raise kind(f"{name} {version}: {' '.join(done.stderr.split())[-400:]}")
     wheels = tomllib.loads(done.stdout)["packages"][0].get("wheels", [])
     if not wheels:
