@@ -219,6 +219,8 @@ def _engine(name: str, row: Mapping[str, Any], flags: Mapping[str, list[str]]) -
         request_logging_off=_flags(row.get("request_logging_off", [])),
         host_staging=row["host_staging"],
         experimental=row.get("experimental", False),
+        mla=row.get("mla", True),
+        float16_refused=tuple(row.get("float16_refused", ())),
         source=row["source"],
         notes=row.get("notes", ""),
     )

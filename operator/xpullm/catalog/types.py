@@ -220,7 +220,8 @@ class Engine:
     `eager_only`: graphs are not available. `block_size_flag`: pass
     --block-size, else the engine chooses `block_size` itself. `host_staging` says where an online
     quantization holds the 16-bit checkpoint: "full" (host), "device", or "stream" (nowhere whole).
-    `assumed`: an unlisted version that was given the facts of the newest entry below it.
+    `mla`: models with latent attention run. `float16_refused`: model types for which it refuses
+    float16. `assumed`: an unlisted version that was given the facts of the newest entry below it.
     """
 
     name: str
@@ -252,6 +253,8 @@ class Engine:
     experimental: bool
     source: str
     notes: str = ""
+    mla: bool = True
+    float16_refused: tuple[str, ...] = ()
     assumed: bool = False
 
     @property

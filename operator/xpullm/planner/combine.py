@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xpullm.catalog import GPU, Engine, Quantization, quantizations
+from xpullm.catalog import GPU, Engine, Quantization, engines, quantizations
 from xpullm.planner.facts import ModelFacts
 from xpullm.planner.request import Choice
 from xpullm.planner.types import Refusal
@@ -55,6 +55,15 @@ def incompatible(facts: ModelFacts, gpu: GPU, engine: Engine, name: str) -> Refu
             engine.name,
             f"{engine.key} doesn't run on {gpu.name}; use {gpu.default_engine}",
         )
+    if facts.is_mla and not engine.mla:
+        able = [e.version for e in engines()[engine.name] if e.mla and not e.experimental]
+        way = f"use version {able[-1]}" if able else "use a card that vllm 0.21.0 or newer runs on"
+        return Refusal(
+            "IncompatibleEngine",
+            "spec.engine.version",
+            engine.version,
+            f"{engine.key} can't serve models with latent attention (MLA) on Intel GPUs; {way}",
+        )
     known = quantizations()
     served = [n for n in engine.quantizations if n in known and engine.name in known[n].flags]
     if name not in known or name not in served:
@@ -81,6 +90,15 @@ def incompatible(facts: ModelFacts, gpu: GPU, engine: Engine, name: str) -> Refu
             name,
             f"the checkpoint is stored as {facts.stored.name}; leave spec.quantization out, or use"
             " the unquantized checkpoint",
+        )
+    if facts.model_type in engine.float16_refused and "bfloat16" not in quantization.dtypes:
+        able = [n for n in served if "bfloat16" in known[n].dtypes and not known[n].methods]
+        return Refusal(
+            "IncompatibleQuantization",
+            "spec.quantization",
+            name,
+            f"{name} computes in float16, which {engine.key} refuses for {facts.model_type} models;"
+            f" use {', '.join(able)}",
         )
     if not gpu.bfloat16 and quantization.dtypes == ("bfloat16",):
         return Refusal(

@@ -72,8 +72,11 @@ def base_arguments(
 
 
 def _dtype(where: Target) -> str | None:
-    """float16 where the card or the format needs it; else the checkpoint's own."""
+    """float16 where the card or the format needs it; else the checkpoint's own. bfloat16 where the
+    engine refuses float16 for the model."""
     allowed = where.quantization.dtypes
+    if where.facts.model_type in where.engine.float16_refused:
+        allowed = tuple(d for d in allowed if d != "float16")
     if allowed[0] == "float16" or not where.bfloat16:
         return "float16"
     return None if where.facts.dtype in allowed else allowed[0]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.planner.requests import QWEN2, refusal_of, request_of, seed_spec, spec
+from tests.unit.planner.requests import QWEN2, planned, refusal_of, request_of, seed_spec, spec
 
 
 def args(*rows: tuple[str, str | None]) -> dict[str, Any]:
@@ -133,6 +133,56 @@ def test_no_chunked_prefill_needs_a_batch_of_the_context() -> None:
         serving={"contextLength": 4096},
     )
     assert "without chunked prefill; raise it to 4096" in refusal_of(given).message
+
+
+@pytest.mark.parametrize(
+    ("model", "quantization", "engine"),
+    [
+        ("google/gemma-3-12b-it", "sym_int4", {"name": "llm-scaler"}),
+        ("google/gemma-2-9b", "fp16", {"name": "vllm", "version": "0.10.2"}),
+    ],
+)
+def test_no_float16_where_the_engine_refuses_it(
+    model: str, quantization: str, engine: dict[str, str]
+) -> None:
+    """vLLM: "The model type 'gemma3' does not support float16. Reason: Numerical instability."."""
+    b60 = {"type": "arc-pro-b60"}
+    refusal = refusal_of(spec(model, quantization=quantization, gpu=b60, engine=engine))
+    assert refusal.reason == "IncompatibleQuantization"
+    assert "refuses for gemma" in refusal.message
+    assert "use fp8" in refusal.message or "use bf16" in refusal.message
+    request_of(spec(model, quantization="fp8", gpu=b60, engine=engine))
+    request_of(spec(model, quantization="sym_int4", gpu={"type": "arc-a770-16g"}))
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype"), [("google/gemma-3-12b-it", "bfloat16"), ("Qwen/Qwen3-8B", "float16")]
+)
+def test_a_4_bit_checkpoint_runs_in_bfloat16_where_float16_is_refused(
+    model: str, dtype: str
+) -> None:
+    stored = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True}
+    inspected = {"quantization_config": stored}
+    made = planned(spec(model, gpu={"type": "arc-pro-b60"}), facts=inspected)
+    assert made.quantization == "gptq"
+    assert made.arguments.dtype in (dtype, None if dtype == "bfloat16" else dtype)
+
+
+@pytest.mark.parametrize(
+    ("card", "engine", "way"),
+    [
+        ("max-1100", {"name": "vllm", "version": "0.10.2"}, "use version 0.26.0"),
+        ("arc-pro-b60", {"name": "llm-scaler", "version": "0.14.0-b8.2.1"}, "version 0.21.0-b2"),
+        ("arc-a770-16g", {"name": "ipex-llm"}, "use a card that vllm 0.21.0"),
+    ],
+)
+def test_latent_attention_needs_an_engine_that_has_it(
+    card: str, engine: dict[str, str], way: str
+) -> None:
+    given = spec("deepseek-ai/DeepSeek-V2-Lite", gpu={"type": card}, engine=engine)
+    refusal = refusal_of(given)
+    assert refusal.reason == "IncompatibleEngine"
+    assert way in refusal.message
 
 
 def test_defaults_by_card() -> None:
