@@ -230,7 +230,7 @@ def _stepped(
         with_same_memory(llmd, found.plan, reply.step.plan, reply.step.lever),
         (*judged, taken),
         found.truth.inputs_hash,
-        fresh=False,
+        before=found,
     )
 
 

@@ -49,6 +49,10 @@ class Standing:
     fresh: bool
 
     @property
+    def allocation(self) -> str:
+        return "ResourceClaim" if self.claim_template else "DevicePlugin"
+
+    @property
     def claim_template(self) -> str:
         claims = entries(self.truth.template, "spec", "resourceClaims")
         return next((text(item, "resourceClaimTemplateName") for item in claims), "")
@@ -97,7 +101,7 @@ def standing(
         plan = plan if isinstance(better, Infeasible) else better
     plan = begin(plan, policy_of(llmd.spec), request)
     plan = with_users_memory(llmd, plan, request)
-    return stand(llmd, snapshot, settings, plan, remembered(snapshot, inputs), inputs, fresh=True)
+    return stand(llmd, snapshot, settings, plan, remembered(snapshot, inputs), inputs)
 
 
 def with_users_memory(llmd: LLMDeployment, plan: Plan, request: PlanRequest) -> Plan:
@@ -160,12 +164,12 @@ def stand(
     history: tuple[PastStep, ...],
     inputs: str,
     *,
-    fresh: bool,
+    before: Standing | None = None,
 ) -> Standing:
-    """Render a plan."""
+    """Render a plan. `before`: the one that a step changes; pods get their cards as they did."""
     card = catalog.gpus()[plan.gpu]
     entry = catalog.find_engine(plan.engine, plan.engine_version)
-    allocation = allocation_of(llmd, card, snapshot)
+    allocation = before.allocation if before else allocation_of(llmd, card, snapshot)
     template = pod_template(
         llmd,
         plan,
@@ -179,7 +183,7 @@ def stand(
     )
     packed = codec.pack(encode(plan))
     truth = truth_of(inputs, packed, encode_history(history), attempts(history), template)
-    return Standing(plan, history, truth, fresh)
+    return Standing(plan, history, truth, fresh=before is None)
 
 
 def with_history(now_standing: Standing, history: tuple[PastStep, ...]) -> Standing:

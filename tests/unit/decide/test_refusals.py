@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from tests.kstatus import compute
-from tests.unit.decide.world import World, manifest, node, running
+from tests.unit.decide.world import World, manifest, node, oom, running
 
+from xpullm import catalog
 from xpullm.controller.types import Capabilities
 
 HUGE = {"model": {"id": "Qwen/Qwen2-72B-Instruct"}, "quantization": "fp16"}
@@ -154,6 +155,23 @@ def test_automatic_allocation_takes_the_plugin_where_a_node_offers_it() -> None:
     limits = world.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert limits["gpu.intel.com/xe"] == "1"
     assert "resourceClaims" not in world.deployment["spec"]["template"]["spec"]
+
+
+def test_a_step_gets_its_card_as_the_plan_before_it() -> None:
+    """How pods get cards is chosen with the plan: a driver that restarts while an engine fails
+    must not move the next attempt to the other one, where there may be no card."""
+    world = dra_world()
+    memory = {"value": str(catalog.gpus()["arc-pro-b60"].usable_bytes)}
+    card = {"attributes": {"pciId": {"string": "0xe211"}}, "capacity": {"memory": memory}}
+    world.slices = [{"spec": {"driver": "gpu.intel.com", "nodeName": "node-a", "devices": [card]}}]
+    world.settle()
+    world.roll()
+    assert "resourceClaims" in world.deployment["spec"]["template"]["spec"]
+    world.slices = []
+    world.fail(oom(world.plan_hash()))
+    world.settle()
+    assert world.attempt() == 1
+    assert "resourceClaims" in world.deployment["spec"]["template"]["spec"]
 
 
 def test_a_cache_that_is_no_longer_wanted_goes() -> None:

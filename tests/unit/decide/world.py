@@ -93,6 +93,7 @@ class World:
     pods: list[dict[str, Any]] = field(default_factory=list)
     events: dict[tuple[str, str], str] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
+    slices: list[dict[str, Any]] = field(default_factory=list)
     capabilities: Capabilities = field(default_factory=Capabilities)
     fleet: Fleet = field(default_factory=Fleet)
     runtime: dict[str, EngineFigures] = field(default_factory=dict)
@@ -121,6 +122,7 @@ class World:
                 claim_templates=many("ResourceClaimTemplate"),
                 pods=tuple(self.pods),
                 nodes=tuple(self.nodes),
+                resource_slices=tuple(self.slices),
                 records=many("TuningRecord"),
                 capabilities=self.capabilities,
                 fleet=self.fleet,
