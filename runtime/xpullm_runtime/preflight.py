@@ -95,19 +95,20 @@ def _devices(config: RuntimeConfig, nodes: Sequence[RenderNode]) -> list[Finding
 
 
 def _vram(config: RuntimeConfig, nodes: Sequence[RenderNode]) -> list[Finding]:
-    found = []
-    for node in nodes:
-        visible = node.total_bytes * VISIBLE_PERCENT // 100
-        if 0 < visible < config.vram_bytes * (100 - _VRAM_TOLERANCE_PERCENT) // 100:
-            found.append(
-                Finding(
-                    "wrong_gpu",
-                    f"{node.name} has {_gib(visible)} of visible VRAM, the plan is for "
-                    f"{_gib(config.vram_bytes)}: label the node with xpullm.io/gpu-type",
-                    fatal=True,
-                )
-            )
-    return found
+    """Fatal where too few are left: outside of a pod, cards that nobody asked for are visible."""
+    least = config.vram_bytes * (100 - _VRAM_TOLERANCE_PERCENT) // 100
+    visible = {node.name: node.total_bytes * VISIBLE_PERCENT // 100 for node in nodes}
+    small = {name: size for name, size in visible.items() if 0 < size < least}
+    fatal = len(nodes) - len(small) < max(1, config.devices)
+    return [
+        Finding(
+            "wrong_gpu",
+            f"{name} has {_gib(size)} of visible VRAM, the plan is for "
+            f"{_gib(config.vram_bytes)}: label the node with xpullm.io/gpu-type",
+            fatal=fatal,
+        )
+        for name, size in small.items()
+    ]
 
 
 def _host(config: RuntimeConfig, host: HostMemory, available: int) -> list[Finding]:

@@ -45,6 +45,14 @@ def test_the_8_gb_board_of_the_same_pci_id_stops_the_start() -> None:
     ]
 
 
+def test_a_small_card_beside_the_planned_one_stops_nothing() -> None:
+    """Without a device plugin all cards of a machine are visible."""
+    small = RenderNode("renderD129", "i915", 6064 * MIB)
+    assert [(f.cause, f.fatal) for f in found(nodes=(A770_16G, small))] == [("wrong_gpu", False)]
+    two = RuntimeConfig(devices=2, vram_bytes=15473 * MIB)
+    assert [f.fatal for f in found(config=two, nodes=(A770_16G, small))] == [True]
+
+
 def test_a_larger_card_or_an_unknown_total_stops_nothing() -> None:
     assert found(nodes=(RenderNode("renderD128", "xe", 24480 * MIB),)) == []
     assert found(nodes=(RenderNode("renderD128", "other", 0),)) == []
