@@ -9,7 +9,7 @@ from xpullm.catalog import GPU, Engine, Quantization
 from xpullm.planner.explain import explained
 from xpullm.planner.facts import ModelFacts
 from xpullm.planner.host import host_memory
-from xpullm.planner.sizes import Sizes, batched_tokens, sizes, utilization
+from xpullm.planner.sizes import Sizes, batched_tokens, prefix_caching, sizes, utilization
 from xpullm.planner.target import Target, target
 from xpullm.planner.types import Arguments, Estimate, Ledger
 
@@ -103,7 +103,7 @@ def ledger_of(where: Target, arguments: Arguments, s: Sizes) -> Ledger:
 def _start_failure(where: Target, arguments: Arguments, s: Sizes) -> tuple[str, int, str] | None:
     """(limiting term, missing bytes, sentence) of the first thing that stops the engine."""
     free = where.visible_bytes - where.context_bytes
-    if problem := argument_problem(where, arguments):
+    if problem := argument_problem(where, arguments, s):
         return "arguments", 0, problem
     loading = s.weights.peak + s.runtime
     if loading > free:
@@ -149,7 +149,7 @@ def _start_failure(where: Target, arguments: Arguments, s: Sizes) -> tuple[str, 
     return None
 
 
-def argument_problem(where: Target, arguments: Arguments) -> str:
+def argument_problem(where: Target, arguments: Arguments, s: Sizes) -> str:
     """A contradiction that the engine refuses at once; "" where there is none."""
     facts = where.facts
     chunked = arguments.enable_chunked_prefill
@@ -169,6 +169,12 @@ def argument_problem(where: Target, arguments: Arguments) -> str:
         return (
             f"without chunked prefill max-num-batched-tokens {arguments.max_num_batched_tokens}"
             f" must be at least max-model-len {arguments.max_model_len}"
+        )
+    block = s.layout.block_size
+    if facts.is_hybrid and prefix_caching(arguments) and arguments.max_num_batched_tokens < block:
+        return (
+            f"with prefix caching max-num-batched-tokens {arguments.max_num_batched_tokens} must"
+            f" hold one cache block of {block} tokens; raise it to at least that"
         )
     if facts.heads % arguments.tensor_parallel_size:
         return (

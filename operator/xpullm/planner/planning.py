@@ -7,6 +7,7 @@ from xpullm.planner.alternatives import TEXT_ONLY, infeasible
 from xpullm.planner.build import build, over_single_allocation, target_of
 from xpullm.planner.choose import candidates, search_choice
 from xpullm.planner.combine import incompatible
+from xpullm.planner.estimate import argument_problem
 from xpullm.planner.request import Choice, PlanRequest
 from xpullm.planner.search import Found, Wish, wish_of
 from xpullm.planner.types import Infeasible, Learned, Plan
@@ -36,6 +37,10 @@ def plan(request: PlanRequest, learned: Learned = NOTHING_LEARNED) -> Plan | Inf
     if best is None:
         return infeasible(request, wish, learned)
     found, choice, count = best
+    where = target_of(request, choice, found.arguments.dtype)
+    problem = argument_problem(where, found.arguments, found.sizes)
+    if problem:
+        return Infeasible("Infeasible", f"{choice.engine.key} refuses: {problem}", "arguments", 0)
     notes = _notes(request, choice, count, wish, found, learned)
     return build(request, choice, count, found.arguments, notes=notes)
 

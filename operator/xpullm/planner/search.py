@@ -117,7 +117,8 @@ class _Search:
         if self.user.max_num_batched_tokens is not None:
             return (self.user.max_num_batched_tokens,)
         if self.where.facts.is_hybrid:  # a batch must hold one of their large blocks (align mode)
-            return (DEFAULT_BATCHED_TOKENS,)
+            _, s, _ = self._shape(DEFAULT_BATCHED_TOKENS, 1).at(self.wish.min_context)
+            return (max(DEFAULT_BATCHED_TOKENS, s.layout.block_size),)
         return (DEFAULT_BATCHED_TOKENS, DEFAULT_BATCHED_TOKENS // 2, SMALLEST_BATCH)
 
     def _most(self) -> int:

@@ -109,6 +109,7 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
         accounting.hybrid_groups and "disable-hybrid-kv-cache-manager" not in dict(arguments.extra),
         draft_layers,
         speculative,
+        prefix_caching(arguments),
     )
     budget = ceil(utilization(target, arguments) * target.total_bytes)
     offload = int((arguments.cpu_offload_gib or 0) * (1 << 30))
@@ -222,6 +223,13 @@ def encoder_tokens(target: Target, arguments: Arguments, tokens: int) -> int:
     if '"image":0' in limits or "image=0" in limits:
         return 0
     return max(tokens, target.facts.encoder_item_tokens)
+
+
+def prefix_caching(arguments: Arguments) -> bool:
+    """Whether --enable-prefix-caching is given. Models with states don't cache prefixes otherwise
+    (vLLM config/model.py is_prefix_caching_supported), and keep one more state block with it."""
+    value = dict(arguments.extra).get("enable-prefix-caching", "false")
+    return value is None or value.casefold() == "true"
 
 
 def lora_bytes(target: Target, arguments: Arguments) -> int:

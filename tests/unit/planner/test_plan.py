@@ -15,6 +15,7 @@ from tests.unit.planner.requests import (
     spec,
 )
 
+from xpullm.api.llmdeployment import LLMDeploymentSpec
 from xpullm.catalog import engines
 from xpullm.planner import (
     Arguments,
@@ -137,6 +138,26 @@ def test_a_batch_without_chunked_prefill_bounds_the_context() -> None:
     ]
     made = planned(spec("Qwen/Qwen3-4B", gpu=B60, engine={"name": "vllm", "args": rows}))
     assert made.context_length == 4096
+
+
+def test_prefix_caching_of_a_hybrid_takes_a_state_block_more_and_a_batch_that_holds_a_block() -> (
+    None
+):
+    def made_with(*rows: dict[str, str]) -> LLMDeploymentSpec:
+        gpu = {"type": "arc-pro-b70", "count": 2}
+        engine = {"name": "vllm", "args": list(rows)}
+        return spec("Qwen/Qwen3.6-35B-A3B", quantization="fp8", gpu=gpu, engine=engine)
+
+    caching = {"name": "enable-prefix-caching"}
+    batch = {"name": "max-num-batched-tokens", "value": "1024"}
+    plain, cached = planned(made_with()), planned(made_with(caching))
+    assert plain.ledger.block_size == cached.ledger.block_size > 1024
+    assert cached.context_length < plain.context_length
+    assert planned(made_with(batch)).arguments.max_num_batched_tokens == 1024
+    answer = impossible(made_with(caching, batch))
+    assert "must hold one cache block" in answer.message
+    larger = planned(made_with(caching, {"name": "kv-cache-dtype", "value": "fp8"}))
+    assert larger.arguments.max_num_batched_tokens == larger.ledger.block_size == 2112
 
 
 def test_a_wish_that_is_too_long_is_shortened_and_said() -> None:
