@@ -40,7 +40,9 @@ def plan(request: PlanRequest, learned: Learned = NOTHING_LEARNED) -> Plan | Inf
     where = target_of(request, choice, found.arguments.dtype)
     problem = argument_problem(where, found.arguments, found.sizes)
     if problem:
-        return Infeasible("Infeasible", f"{choice.engine.key} refuses: {problem}", "arguments", 0)
+        return Infeasible(
+            "Infeasible", f"{choice.engine.key} refuses its arguments: {problem}", "arguments", 0
+        )
     notes = _notes(request, choice, count, wish, found, learned)
     return build(request, choice, count, found.arguments, notes=notes)
 

@@ -63,7 +63,9 @@ def base_arguments(
         block_size=user.block_size or (engine.block_size if engine.block_size_flag else None),
         dtype=user.dtype or _dtype(where),
         enforce_eager=eager,
-        enable_chunked_prefill=user.enable_chunked_prefill,
+        enable_chunked_prefill=False
+        if engine.chunked_prefill == "none"
+        else user.enable_chunked_prefill,
         swap_space_gib=swap,
         cpu_offload_gib=user.cpu_offload_gib,
         extra=user.extra,
@@ -84,8 +86,8 @@ def _dtype(where: Target) -> str | None:
 
 def shaped(where: Target, user: UserArguments, base: Arguments, context: int) -> Arguments:
     """The arguments for one context. Where chunked prefill is a flag it is set, so that the batch
-    needn't follow the context; a user who turned it off gets a batch of the context's length."""
-    chunked = user.enable_chunked_prefill
+    needn't follow the context; where it is off the batch has the context's length."""
+    chunked = base.enable_chunked_prefill
     tokens = base.max_num_batched_tokens
     if where.engine.chunked_prefill == "flag" and chunked is None:
         chunked = True
