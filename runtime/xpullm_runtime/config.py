@@ -59,7 +59,7 @@ class RuntimeConfig:
     burn_in_sequences: int = 0
     burn_in_prompt_tokens: int = 0
     burn_in_seconds: float = 600.0
-    startup_deadline_seconds: float = 6900.0  # below the pod's constant startupProbe of 2 h
+    startup_deadline_seconds: float = 6900.0  # below the pod's constant startupProbe of 3 h
     no_progress_seconds: float = 900.0
     hang_seconds: float = 300.0
     grace_seconds: float = 25.0  # below Kubernetes' default of 30 s

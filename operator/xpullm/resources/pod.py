@@ -21,8 +21,8 @@ SHM_VOLUME, SHM_PATH = "shm", "/dev/shm"  # noqa: S108 - a mount of its own, not
 NONROOT = 65532
 
 # Long and constant: the supervisor ends an engine that shows no progress, by a deadline that
-# healing can move without another pod template. 1440 x 5 s = 2 h.
-STARTUP_PERIOD_SECONDS, STARTUP_FAILURES = 5, 1440
+# healing can move up to 2 h without another probe; burn-in comes on top. 2160 x 5 s = 3 h.
+STARTUP_PERIOD_SECONDS, STARTUP_FAILURES = 5, 2160
 GRACE_SECONDS = 60  # spec.pod.terminationGracePeriodSeconds when absent
 GRACE_MARGIN_SECONDS = 5  # the supervisor's own farewell
 BURN_IN_OUTPUT_TOKENS = 64  # room for the answers beside the longest prompt

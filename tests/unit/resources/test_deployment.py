@@ -119,7 +119,7 @@ TEMPLATE = {
                     "httpGet": {"path": "/startupz", "port": "runtime", "scheme": "HTTP"},
                     "periodSeconds": 5,
                     "timeoutSeconds": 5,
-                    "failureThreshold": 1440,
+                    "failureThreshold": 2160,
                 },
                 "readinessProbe": {
                     "httpGet": {"path": "/readyz", "port": "runtime", "scheme": "HTTP"},

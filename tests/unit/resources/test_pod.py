@@ -8,9 +8,12 @@ import pytest
 from tests.unit.resources import builders
 
 from xpullm import catalog
+from xpullm.healing.ladder import rules
 from xpullm.planner.types import Plan
 from xpullm.resources.pod import pod_template
 from xpullm.resources.settings import PodSettings
+from xpullm_runtime.config import RuntimeConfig
+from xpullm_runtime.watch import DEAD_SECONDS
 
 
 def template(plan: Plan | None = None, **spec: Any) -> dict[str, Any]:
@@ -32,6 +35,15 @@ def engine(plan: Plan | None = None, **spec: Any) -> dict[str, Any]:
 
 def env(container: dict[str, Any]) -> dict[str, Any]:
     return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+
+
+def test_the_kubelet_never_ends_a_start_before_the_supervisor_does() -> None:
+    """Its kill leaves no cause behind: the longest deadline and two burn-ins must fit."""
+    deadlines = [move.data.get("limit_seconds", 0) for rule in rules() for move in rule.moves]
+    probe = engine()["startupProbe"]
+    burn_in = 2 * (RuntimeConfig().burn_in_seconds + DEAD_SECONDS)
+    assert max(deadlines) == 7200
+    assert probe["periodSeconds"] * probe["failureThreshold"] > 7200 + burn_in
 
 
 def test_a_serve_command_takes_the_model_first() -> None:
