@@ -87,7 +87,7 @@ def decode_history(text: str | None) -> tuple[PastStep, ...]:
     """The steps of an annotation; what cannot be read is left out, in order."""
     try:
         rows = json.loads(text or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     if not isinstance(rows, list):
         return ()

@@ -127,7 +127,13 @@ def test_history_survives_its_annotation():
     assert decode_history(encode_history((entry, entry))) == (entry, entry)
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", "[1]", "nonsense", '[{"attempt":"x"}]', "[null]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, "", "{}", "[1]", "nonsense", '[{"attempt":"x"}]', "[null]",
+        pytest.param("[" * 50_000, id="deep"),
+    ],
+)  # fmt: skip
 def test_a_foreign_annotation_is_no_history_and_no_crash(text):
     assert all(step.attempt == 0 for step in decode_history(text))
 
