@@ -185,6 +185,15 @@ def test_latent_attention_needs_an_engine_that_has_it(
     assert way in refusal.message
 
 
+def test_fp8_by_its_plain_name_on_an_xe_hpg_card() -> None:
+    """ipex-llm's documentation and start script say fp8, which is its fp8_e5m2."""
+    made = planned(spec(quantization="fp8", gpu={"type": "arc-a770-16g", "count": 1}))
+    assert dict(made.flags)["load-in-low-bit"] == "fp8"
+    assert made.env["IPEX_LLM_LOWBIT"] == "fp8"
+    e5m2 = planned(spec(quantization="fp8_e5m2", gpu={"type": "arc-a770-16g", "count": 1}))
+    assert made.ledger.weights_bytes == e5m2.ledger.weights_bytes
+
+
 def test_defaults_by_card() -> None:
     request = request_of(spec(gpu={"type": "arc-a770-16g"}))
     (choice,) = request.choices
