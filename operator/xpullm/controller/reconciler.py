@@ -9,7 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xpullm.controller.apply import Applier
-from xpullm.controller.errors import ApiError, ConflictError, RejectedError, ThrottledError
+from xpullm.controller.errors import (
+    ApiError,
+    ConflictError,
+    NotFoundError,
+    RejectedError,
+    ThrottledError,
+)
 from xpullm.controller.fleet import FleetView
 from xpullm.controller.metrics import Metrics
 from xpullm.controller.observe import observe
@@ -87,6 +93,9 @@ class Reconciler:
         except ConflictError as error:
             log.debug("%s/%s: deciding again: %s", *key, error.message)
             return Outcome("conflict", back_off=True)
+        except NotFoundError as error:  # deleted while it was worked on, or its kind was
+            log.info("%s/%s: gone meanwhile: %s", *key, error.message)
+            return Outcome("gone", back_off=True)
         except ThrottledError as error:
             return Outcome("throttled", error.retry_after_seconds)
         except ApiError as error:

@@ -147,6 +147,10 @@ class Operator:
         ends.set()
         await asyncio.gather(watching, return_exceptions=True)
         for task in failed:
+            if task is watching and (error := task.exception()) is not None:
+                # The API server refuses a watch for good: a CRD or a right was taken away. The
+                # next process says what is missing.
+                raise UnservableError(f"a watch ended: {error}; starting anew") from error
             task.result()
             raise RuntimeError(f"the task {task.get_name()!r} ended by itself")
 
