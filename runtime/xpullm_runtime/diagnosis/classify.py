@@ -43,7 +43,7 @@ def classify(evidence: Evidence) -> Diagnosis:
         phase = facts.phase or (told.phase if told else "unknown")
         found = _diagnosis(facts.cause, phase, [facts.evidence], actionable=True)
         return _with_report(found, told)
-    if evidence.host_oom_kills and not evidence.alive:
+    if (evidence.host_oom_kills or 0) > 0 and not evidence.alive:
         text = f"cgroup oom_kill {evidence.host_oom_kills}"
         phase = told.phase if told else "unknown"
         found = _diagnosis("host_oom", phase, [text, facts.evidence], actionable=True)
