@@ -132,6 +132,17 @@ class Cluster:
         for process in self._node.start(labels, resources, backoff):
             self._processes.append(process)
 
+    @contextmanager
+    def api_server_killed(self) -> Iterator[None]:
+        """SIGKILL the API server; it is started again after the block, with everything it held."""
+        (old,) = (process for process in self._processes if process.name == "kube-apiserver")
+        old.kill()
+        self._processes.remove(old)
+        try:
+            yield
+        finally:
+            self._processes.append(controlplane.restart_api_server(self.state, self._programs))
+
     def stop(self) -> None:
         """Take everything away; harmless when repeated."""
         if self._state is not None:

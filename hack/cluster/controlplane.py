@@ -61,6 +61,22 @@ def start(state: State, programs: dict[str, Path], *, kwok: bool) -> Iterator[Pr
         process.wait_until(partial(answers, address, anyone), seconds=60)
 
 
+def restart_api_server(state: State, programs: dict[str, Path]) -> Process:
+    """Start the API server of a cluster again after its process was killed; returns once it is
+    ready. What it holds is in etcd.
+
+    Raises:
+        ClusterError: it does not come up.
+    """
+    keys = state.folder / "pki"
+    api = _api_server(state, programs["kube-apiserver"], keys)
+    context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
+    context.load_cert_chain(keys / "admin.crt", keys / "admin.key")
+    address = f"https://127.0.0.1:{state.port + _API}/readyz"
+    api.wait_until(partial(answers, address, context), seconds=90)
+    return api
+
+
 def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
     """Whether a GET gives 200."""
     try:
