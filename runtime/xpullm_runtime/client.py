@@ -153,7 +153,7 @@ class EngineClient:
     def _json(data: bytes) -> dict[str, Any]:
         try:
             raw = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EngineError(f"no JSON: {error}") from None
         return raw if isinstance(raw, dict) else {}
 
@@ -170,7 +170,7 @@ def _streamed_error(line: bytes) -> EngineError:
     """
     try:
         code = json.loads(line[len(b"data:") :])["error"]["code"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         code = 500
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
     return EngineError(line[:200].decode("utf-8", "replace").strip(), status)

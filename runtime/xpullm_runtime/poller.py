@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 
 from .client import EngineClient, EngineError, EngineMetrics
 from .config import RuntimeConfig
@@ -51,9 +52,12 @@ class Poller(threading.Thread):
         """Look, think, wait; quicker before the engine serves."""
         pace = min(SERVING_SECONDS, self._config.hang_seconds / 4)
         while not self._ended.is_set():
-            self.look()
-            if self.served.is_set() and self.health == 200:
-                self._prove_if_needed()
+            try:
+                self.look()
+                if self.served.is_set() and self.health == 200:
+                    self._prove_if_needed()
+            except Exception:  # noqa: BLE001 - a defect of ours must not end the watch
+                self._state.note(traceback.format_exc(limit=-1))
             self._ended.wait(pace if self.served.is_set() else min(pace, STARTING_SECONDS))
 
     def look(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest.mock import patch
@@ -64,6 +66,42 @@ def test_of_several_engines_the_fullest_cache_counts(engine: TinyEngine, name: s
 def test_metrics_that_are_no_counts_are_left_out(engine: TinyEngine, value: str) -> None:
     engine.metrics = f"vllm:num_preemptions_total {value}\nvllm:kv_cache_usage_perc {value}\n"
     assert EngineClient(engine.port, {}).metrics(1) == EngineMetrics(tokens=10, requests=3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n" + b"[" * 50_000,
+        b"HTTP/1.0 200 OK\r\n\r\n" + b"9" * 5_000,
+    ],
+    ids=["chunk", "deep", "number"],
+)
+def test_a_garbled_answer_is_an_error_of_the_engine(answer: bytes) -> None:
+    """Anything else would end the thread that watches over the engine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(EngineError):
+            EngineClient(server.getsockname()[1], {}).model(5)
+        thread.join()
+
+
+def test_the_watch_over_an_engine_survives_a_defect_of_its_own(
+    engine: TinyEngine, poller: Poller
+) -> None:
+    with patch.object(poller, "look", side_effect=RuntimeError("boom")):
+        poller.start()
+        eventually(lambda: poller._state.notes)
+    eventually(lambda: engine.healths)
+    assert "boom" in poller._state.notes[0]
 
 
 def test_what_burn_in_filled_is_no_load(engine: TinyEngine, poller: Poller) -> None:
