@@ -167,7 +167,8 @@ class World:
             wanted = self.plan_hash(name)
             for pod in self.list("Pod", f"xpullm.io/deployment={name}"):
                 ours = pod["metadata"]["labels"].get("xpullm.io/plan-hash") == wanted
-                if ours and pod["status"].get("phase") == "Running":
+                stays = "deletionTimestamp" not in pod["metadata"]
+                if ours and stays and pod["status"].get("phase") == "Running":
                     return pod
             return None
 
