@@ -6,7 +6,7 @@ from xpullm.catalog import quantizations
 from xpullm.planner.alternatives import TEXT_ONLY, infeasible
 from xpullm.planner.build import build, over_single_allocation, target_of
 from xpullm.planner.choose import candidates, search_choice
-from xpullm.planner.combine import incompatible
+from xpullm.planner.combine import incompatible, own_format
 from xpullm.planner.estimate import argument_problem
 from xpullm.planner.request import Choice, PlanRequest
 from xpullm.planner.search import Found, Wish, wish_of
@@ -89,6 +89,7 @@ def higher_precision(
     """The nearest format of higher precision that fits the same cards, and what it costs."""
     known = quantizations()
     mine = choice.quantization.precision
+    own = own_format(request.facts, choice.gpu, choice.engine)
     better = sorted(
         (
             q
@@ -100,6 +101,8 @@ def higher_precision(
     for quantization in better:
         if incompatible(request.facts, choice.gpu, choice.engine, quantization.name) is not None:
             continue
+        if quantization.name in ("fp16", "bf16") and quantization.name != own:
+            continue  # of the 16-bit formats the checkpoint's own
         other = Choice(choice.gpu, choice.engine, quantization)
         result = search_choice(request, other, count, wish, learned)
         if result is not None:

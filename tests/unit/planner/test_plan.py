@@ -178,6 +178,12 @@ def test_the_nearest_higher_precision_is_a_note() -> None:
     assert note.startswith("fp6 fits too")
 
 
+def test_the_16_bit_format_of_the_note_is_the_checkpoints_own() -> None:
+    made = planned(spec("Qwen/Qwen3-8B", quantization="fp8", gpu={**B60, "count": 1}))
+    (note,) = [n for n in made.notes if "higher precision" in n]
+    assert note.startswith("bf16 fits too")
+
+
 def test_the_smallest_number_of_cards() -> None:
     made = planned(spec("Qwen/Qwen3-32B", quantization="fp8", gpu={"type": "arc-pro-b60"}))
     assert made.gpu_count == 2
