@@ -57,32 +57,13 @@ def test_torch_reports_more_than_the_driver_on_newer_cards_only() -> None:
     assert a770.torch_total_bytes == a770.visible_bytes
 
 
-@pytest.mark.parametrize(
-    "pci_id",
-    [
-        "56a6",
-        "56a5",
-        "56a2",
-        "56a1",
-        "56a0",
-        "56b0",
-        "56b1",
-        "56b3",
-        "e20c",
-        "e20b",
-        "e212",
-        "e211",
-        "e222",
-        "e223",
-        "56c1",
-        "56c0",
-        "0bda",
-        "0b69",
-        "0bd5",
-    ],
-)
-def test_every_discrete_product_is_there(pci_id: str) -> None:
-    assert gpus_by_pci_id(pci_id)
+def test_every_discrete_product_is_there() -> None:
+    ids = (
+        "56a6", "56a5", "56a2", "56a1", "56a0", "56b0", "56b1", "56b3",
+        "e20c", "e20b", "e212", "e211", "e222", "e223", "56c1", "56c0",
+        "0bda", "0b69", "0bd5",
+    )  # fmt: skip
+    assert [i for i in ids if not gpus_by_pci_id(i)] == []
 
 
 def test_an_ambiguous_pci_id_gives_both_boards() -> None:
