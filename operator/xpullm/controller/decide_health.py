@@ -91,6 +91,10 @@ def _unready(
             unplaced = failure.diagnosis.cause == "unschedulable_gpu"
             reason = Reason.UNSCHEDULABLE if unplaced else Reason.BACKING_OFF
             return Said("False", reason, f"{answer.wait.text}. Cause: {what}"), "Reconciling"
+    refused = "" if standing.fresh or answer.step is not None else _refused(deployment)
+    if refused:
+        told = f"Kubernetes refuses to create pods: {refused}"
+        return Said("False", Reason.REPLICAS_UNREADY, told), "Reconciling"
     last = standing.history[-1] if standing.history else None
     if last is not None and last.effect == "" and last.cause == CAUSE:
         told = f"growth: {last.lever} {last.before} → {last.after}"
@@ -107,6 +111,19 @@ def _unready(
     reason = Reason.REPLICAS_UNREADY if updated else Reason.ROLLING_OUT
     told = f"plan {plan.hash}: {serving} of {replicas} replicas serve"
     return Said("False", reason, told), "Reconciling"
+
+
+def _refused(deployment: Object | None) -> str:
+    """Why no pod can be made: a quota, or pod security admission. The Deployment's controller
+    keeps the first message while the reason stays (SetDeploymentCondition)."""
+    return next(
+        (
+            text(item, "message")
+            for item in entries(deployment, "status", "conditions")
+            if item.get("type") == "ReplicaFailure" and item.get("status") == "True"
+        ),
+        "",
+    )
 
 
 def _updated(deployment: Object | None, replicas: int) -> bool:

@@ -310,3 +310,26 @@ def test_the_operator_chooses_among_the_clusters_cards() -> None:
     world.nodes.append(node())
     world.settle()
     assert world.llmd["status"]["plan"]["gpu"] == "arc-a770-16g"
+
+
+def test_pods_that_kubernetes_refuses_to_create_are_told() -> None:
+    """By a quota or by pod security admission: there is no pod then that could show a failure."""
+    world = World(manifest())
+    world.settle()
+    world.roll()
+    world.pods.clear()
+    world.count()
+    world.deployment["status"]["conditions"].append(
+        {
+            "type": "ReplicaFailure",
+            "status": "True",
+            "reason": "FailedCreate",
+            "message": 'pods "m-1" is forbidden: exceeded quota: small',
+        }
+    )
+    world.settle()
+    assert world.condition("Ready") == ("False", "ReplicasUnready")
+    assert world.message("Ready") == (
+        'Kubernetes refuses to create pods: pods "m-1" is forbidden: exceeded quota: small'
+    )
+    assert world.settle() == []
