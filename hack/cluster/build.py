@@ -124,7 +124,7 @@ def _environment(go: Path, work: Path) -> dict[str, str]:
         [str(go), "env", "GOMODCACHE", "GOPROXY"], capture_output=True, text=True, check=True
     ).stdout
     cache, proxy = [*answer.splitlines(), "", ""][:2]
-    proxy = proxy or "https://proxy.golang.org,direct"
+    proxy = proxy or "direct"
     downloads = Path(cache) / "cache" / "download"
     if cache and downloads.is_dir():  # the user's own modules are read, never written
         proxy = f"{downloads.as_uri()},{proxy}"
