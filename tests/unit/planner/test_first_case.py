@@ -1,8 +1,8 @@
 """The case that began it all: Qwen2-7B-Instruct, sym_int4, ipex-llm, one Arc A770 16 GB.
 
-Utilization 0.7, 4096 batched tokens, 256 sequences: 130 MiB could not be allocated with 11.09 GiB in
-use and 11.23 GiB reserved of 15.11 GiB (ipex-llm#12080). What the ledger accounts for, what it can't,
-and which plan is safe from the figures that the engine itself printed.
+Utilization 0.7, 4096 batched tokens, 256 sequences: 130 MiB could not be allocated with 11.09 GiB
+in use and 11.23 GiB reserved of 15.11 GiB (ipex-llm#12080). What the ledger accounts for, what it
+can't, and which plan is safe from the figures that the engine itself printed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from xpullm_runtime.diagnosis import Evidence, classify
 
 MIB = 1 << 20
 LINE = (
-    "RuntimeError: XPU out of memory. Tried to allocate 130.00 MiB (GPU 0; 15.11 GiB total capacity;"
-    " 11.09 GiB already allocated; 11.23 GiB reserved in total by PyTorch)"
+    "RuntimeError: XPU out of memory. Tried to allocate 130.00 MiB (GPU 0; 15.11 GiB total"
+    " capacity; 11.09 GiB already allocated; 11.23 GiB reserved in total by PyTorch)"
 )
 LOG = f"""INFO 08-08 10:11:12 api_server.py:219] vLLM API server version 0.5.4
 INFO:     Application startup complete.
 Traceback (most recent call last):
-  File "/usr/local/lib/python3.11/dist-packages/vllm/worker/model_runner.py", line 1, in execute_model
+  File "/usr/lib/python3/dist-packages/vllm/worker/model_runner.py", line 1, in execute_model
 {LINE}
 """
 ENDED = {"exitCode": 1, "reason": "Error", "finishedAt": "2024-08-08T10:20:00Z"}
