@@ -18,7 +18,7 @@ from xpullm.controller.decide_conditions import Health, Said
 from xpullm.controller.decide_events import events_of, no_plan_events, node_events
 from xpullm.controller.decide_growth import GROWN, grow_now, proven
 from xpullm.controller.decide_heal import WATCH_SECONDS, place
-from xpullm.controller.decide_health import counts, health, no_plan, rolled_out
+from xpullm.controller.decide_health import counts, health, no_plan, rolled_out, was_ready
 from xpullm.controller.decide_measured import measured
 from xpullm.controller.decide_plan import (
     Standing,
@@ -165,7 +165,7 @@ def _with_plan(
         if where is not None:
             seen.append(decide_records.healthy(found.plan, where.node, where.kernel, now))
     attempts = llmd.spec.healing.max_attempts
-    told = health(after, reply, snapshot.deployment, wanted, attempts)
+    told = health(after, reply, snapshot.deployment, wanted, attempts, ready_before=was_ready(live))
     diagnosed = reply.failure.diagnosis if reply.failure is not None else None
     pods, serving = counts(snapshot.deployment)
     status = decide_status.status(

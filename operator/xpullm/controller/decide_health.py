@@ -7,7 +7,7 @@ from xpullm.controller.decide_answer import Answer
 from xpullm.controller.decide_conditions import Health, Said, reason_of, shorten
 from xpullm.controller.decide_heal import sentence
 from xpullm.controller.decide_plan import Standing
-from xpullm.controller.decide_pods import entries, text, whole
+from xpullm.controller.decide_pods import dig, entries, text, whole
 from xpullm.controller.types import Object
 from xpullm.healing.growth import CAUSE
 from xpullm.planner.types import Infeasible, Refusal
@@ -21,14 +21,15 @@ def counts(deployment: Object | None) -> tuple[int, int]:
     return max(0, whole(status, "replicas")), max(0, whole(status, "readyReplicas"))
 
 
-def rolled_out(deployment: Object | None, replicas: int) -> bool:
-    """Nothing is left to replace or to wait for (kubectl rollout status)."""
+def rolled_out(deployment: Object | None, replicas: int, *, lag: bool = False) -> bool:
+    """Nothing is left to replace or to wait for (kubectl rollout status). With `lag`, also while
+    the Deployment's controller has not looked at the newest version yet."""
     if deployment is None or whole(deployment, "spec", "replicas") != replicas:
         return False
     status = deployment.get("status")
     updated = whole(status, "updatedReplicas")
     return (
-        whole(status, "observedGeneration") >= whole(deployment, "metadata", "generation")
+        (lag or whole(status, "observedGeneration") >= whole(deployment, "metadata", "generation"))
         and updated >= replicas
         and whole(status, "replicas") <= updated
         and whole(status, "availableReplicas") >= replicas
@@ -45,10 +46,28 @@ def summary(standing: Standing) -> str:
     )
 
 
+def was_ready(live: Object) -> bool:
+    """Whether the stored status says Ready of this very spec."""
+    return any(
+        item.get("type") == "Ready"
+        and item.get("status") == "True"
+        and item.get("observedGeneration") == dig(live, "metadata", "generation")
+        for item in entries(live, "status", "conditions")
+    )
+
+
 def health(
-    standing: Standing, answer: Answer, deployment: Object | None, replicas: int, max_attempts: int
+    standing: Standing,
+    answer: Answer,
+    deployment: Object | None,
+    replicas: int,
+    max_attempts: int,
+    *,
+    ready_before: bool = False,
 ) -> Health:
-    """`standing`: as it will be after this pass."""
+    """`standing`: as it will be after this pass. `ready_before`: the status says so of this spec;
+    our own write of an annotation, which raises a Deployment's generation too, does not end that
+    (kubernetes pkg/registry/apps/deployment/strategy.go)."""
     _, serving = counts(deployment)
     planned = Said("True", Reason.PLANNED, summary(standing))
     if replicas == 0:
@@ -60,7 +79,8 @@ def health(
         )
     available = _available(serving, replicas)
     changing = standing.fresh or answer.step is not None
-    if not changing and answer.failure is None and rolled_out(deployment, replicas):
+    complete = rolled_out(deployment, replicas, lag=ready_before)
+    if not changing and answer.failure is None and complete:
         said = Said("True", Reason.REPLICAS_READY, f"{serving} of {replicas} replicas serve")
         return Health(said, planned, available)
     ready, progress = _unready(standing, answer, deployment, replicas, max_attempts)

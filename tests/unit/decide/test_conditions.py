@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.unit.decide.world import running
+
 from xpullm.api import Reason
 from xpullm.controller.decide_conditions import Health, Said, conditions, shorten
 
@@ -50,3 +52,14 @@ def test_messages_are_bounded_and_printable() -> None:
     assert shorten("a\x00b\x1b[31m\nc") == "a b [31m c"
     assert len(shorten("x" * 5000)) == 1024
     assert shorten("x" * 5000).endswith("…")
+
+
+def test_our_own_note_on_the_deployment_does_not_end_ready() -> None:
+    """Annotations raise a Deployment's generation too; its controller follows a moment later."""
+    world = running()
+    world.deployment["metadata"]["generation"] += 1
+    assert world.settle() == []
+    assert world.condition("Ready") == ("True", "ReplicasReady")
+    world.edit(replicas=2)
+    world.settle()
+    assert world.condition("Ready") == ("False", "RollingOut")
