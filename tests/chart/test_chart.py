@@ -91,7 +91,7 @@ def test_the_operator_is_restricted(render: Render) -> None:
 def test_watching_some_namespaces_gives_roles_there_and_none_cluster_wide(render: Render) -> None:
     objects = render("watchNamespaces={team-a,team-b}")
     roles = {r["metadata"]["namespace"] for r in of_kind(objects, "Role")}
-    assert roles == {"team-a", "team-b", "xpullm-system"}
+    assert roles == {"team-a", "team-b", "xpullm-system", "default"}  # Events about nodes
     (cluster_wide,) = (
         r for r in of_kind(objects, "ClusterRole") if not r["metadata"]["name"].endswith("-edit")
     )

@@ -15,6 +15,7 @@ import pytest
 from hack.cluster import Cluster
 from tests.cluster.kwok_world import World, last_word, nodes, public_log, world
 
+from xpullm.controller.canonical import quantity
 from xpullm_runtime.cgroup import HostMemory
 from xpullm_runtime.config import ENV as RUNTIME_ENV
 from xpullm_runtime.watch import Verdict
@@ -137,7 +138,7 @@ def test_one_lever_moves(live: World, case: Case) -> None:
         if flag.startswith("--"):
             assert (step["from"], step["to"]) == moved[flag]
         if case.rises is not None:
-            assert (float(step["to"]) > float(step.get("from") or 0)) is case.rises
+            assert (quantity(step["to"]) > quantity(step.get("from") or "0")) is case.rises
         events = live.events(name)
         for text in (told, events["ArgumentChanged"]):
             assert case.cause in text
@@ -156,7 +157,7 @@ def test_healed_it_is_ready_and_says_what_helped(live: World) -> None:
         live.serve(name)
         (step,) = live.healing(name)["history"]
         assert step["result"] == "Helped"
-        assert live.condition(name, "Reconciling")["status"] == ""
+        assert live.condition(name, "Reconciling")["message"] == ""
         note = live.wait(lambda: live.events(name).get("Healed"))
         assert "num-gpu-blocks-override" in note
         records = live.list("TuningRecord")

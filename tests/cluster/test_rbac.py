@@ -57,11 +57,11 @@ def rendered(cluster: Cluster) -> set[Call]:
     }
 
 
-def recorded(cluster: Cluster) -> tuple[set[Call], list[dict[str, Any]]]:
+def recorded(log: str) -> tuple[set[Call], list[dict[str, Any]]]:
     """The calls of the operator's ServiceAccount, and those that were refused."""
     calls: set[Call] = set()
     refused = []
-    for line in cluster.audit_log.read_text().splitlines():
+    for line in log.splitlines():
         event = json.loads(line)
         if event["user"]["username"] != USER:
             continue
@@ -87,6 +87,9 @@ def play(live: World) -> None:
         live.until("healed", "Healing")
         live.serve("healed")
         live.wait(lambda: live.list("TuningRecord"))
+    with live.deployed("lost"):
+        live.end("lost", last_word(public_log("F008")), times=2)  # told on the node, too
+        live.until("lost", "NotHealable")
     model = {"id": "Qwen/Qwen2-7B-Instruct"}
     live.apply("cached", model={**model, "cache": {"persistentVolumeClaim": {"size": "20Gi"}}})
     (claim,) = live.wait(lambda: live.list("PersistentVolumeClaim"))
@@ -115,10 +118,12 @@ def play(live: World) -> None:
 
 
 def test_every_call_is_allowed_and_every_rule_is_used(live: World) -> None:
-    play(live)
+    before = len(live.cluster.audit_log.read_text())
     live.operator.stop()
-    live.operator.start()  # a second start finds a Lease to update
-    calls, refused = recorded(live.cluster)
+    live.cluster.kubectl("delete", "lease", "xpullm", "-n", "xpullm-system")
+    live.operator.start()
+    play(live)
+    calls, refused = recorded(live.cluster.audit_log.read_text()[before:])
     allowed = rendered(live.cluster)
     assert refused == []
     assert calls - allowed == set()
