@@ -103,7 +103,8 @@ def _unready(
         what = sentence(plan, failure)
         if answer.stop is not None:
             reason = reason_of(answer.stop.reason, Reason.NOT_HEALABLE)
-            return Said("False", reason, f"{answer.stop.text}. Cause: {what}"), "Stalled"
+            told = f"{answer.stop.text.rstrip('.')}. Cause: {what}"
+            return Said("False", reason, told), "Stalled"
         if answer.hold is not None:
             held = f"{answer.hold.text}. Cause: {what}"
             return Said("False", answer.hold.reason, held), "Reconciling"
