@@ -99,9 +99,9 @@ def cgroup_folders(name: str) -> Iterator[Path]:
     """The cgroup of that name in each hierarchy (v1 has many, v2 one), deepest first."""
     root = Path("/sys/fs/cgroup")
     for top in (root / name, *root.glob(f"*/{name}")):
-        if top.is_dir():
-            yield from sorted((f for f in top.rglob("*") if f.is_dir()), reverse=True)
-            yield top
+        # os.walk passes over what goes away while it looks.
+        for folder, _, _ in os.walk(top, topdown=False):
+            yield Path(folder)
 
 
 def _kill_containers(cgroup: str) -> list[int]:

@@ -36,7 +36,7 @@ def live(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield w
         text = log.read_text()
         assert "Traceback" not in text
-        assert "403" not in text
+        assert "orbidden" not in text
 
 
 def facets(template: dict[str, Any]) -> dict[str, str]:

@@ -48,9 +48,16 @@ class ApiClient:
 
     def request(self, method: str, path: str, body: Json | None = None, **headers: str) -> Answer:
         data = None if body is None else json.dumps(body)
-        self._connection.request(
-            method, path, data, {"Content-Type": "application/json", **headers}
-        )
+        sent = {"Content-Type": "application/json", **headers}
+        try:
+            return self._ask(method, path, data, sent)
+        except (http.client.HTTPException, OSError):
+            # The server ends a connection that was idle for long; a new one is opened by itself.
+            self._connection.close()
+            return self._ask(method, path, data, sent)
+
+    def _ask(self, method: str, path: str, data: str | None, headers: dict[str, str]) -> Answer:
+        self._connection.request(method, path, data, headers)
         response = self._connection.getresponse()
         return Answer(response.status, json.loads(response.read() or b"{}"))
 
