@@ -63,8 +63,7 @@ def test_a_healthy_deployment_says_what_its_engine_measured_and_is_then_left_alo
     assert found["planHash"] == plan["hash"]
     assert found["weightsBytes"] == int(float(weights[1]) * GIB)
     assert found["kvCacheTokens"] == int(blocks[1]) * 8
-    # Sampled: of a peak as short as this one (400 MiB while loading) a part is seen.
-    assert found["hostPeakBytes"] > 100 << 20
+    assert found["hostPeakBytes"] > 400 << 20  # what the engine really held while it loaded
     assert found["startSeconds"] >= 1
     errors = found["predictionErrors"]
     assert errors["weightsBytes"] == found["weightsBytes"] - plan["memory"]["weightsBytes"]
