@@ -19,7 +19,12 @@ from xpullm.api.parse import (
     parse_tuning_record,
 )
 from xpullm.api.pod import EnvVar, HostResources, Pod
-from xpullm.api.quantity import parse_quantity, quantity_bytes
+from xpullm.api.quantity import (
+    canonical_quantity,
+    format_bytes,
+    parse_quantity,
+    quantity_bytes,
+)
 from xpullm.api.reasons import ConditionType, EventReason, Reason
 from xpullm.api.serving import Service, Serving, Verification
 from xpullm.api.status import (
@@ -80,6 +85,8 @@ __all__ = [
     "TuningRecordSpec",
     "TuningRecordStatus",
     "Verification",
+    "canonical_quantity",
+    "format_bytes",
     "parse",
     "parse_quantity",
     "parse_tuning_record",

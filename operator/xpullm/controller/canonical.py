@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from xpullm.api import parse_quantity as quantity
 from xpullm.controller.kinds import GROUP
 from xpullm.controller.types import Object
 
@@ -37,14 +37,6 @@ _LIST_KEYS: Mapping[str, tuple[str, ...]] = {
 _PORT_KEYS = ("containerPort", "port")  # containers have the one, Services the other
 _QUANTITY_MAPS = frozenset({"requests", "limits", "capacity", "overhead", "divisor"})
 _QUANTITY_FIELDS = frozenset({"sizeLimit", "divisor"})
-
-_SUFFIXES = {
-    "n": Decimal(10) ** -9,
-    "u": Decimal(10) ** -6,
-    "m": Decimal(10) ** -3,
-    **{s: Decimal(1000) ** (i + 1) for i, s in enumerate("kMGTPE")},
-    **{f"{s}i": Decimal(1024) ** (i + 1) for i, s in enumerate("KMGTPE")},
-}
 
 
 def applied_hash(obj: Object) -> str:
@@ -101,17 +93,5 @@ def _same_quantity(wanted: Any, live: Any) -> bool:
         return True
     try:
         return quantity(str(wanted)) == quantity(str(live))
-    except InvalidOperation:
+    except ValueError:
         return False
-
-
-def quantity(text: str) -> Decimal:
-    """The value of a Kubernetes quantity (``1.5Gi``, ``100m``, ``2e3``).
-
-    Raises:
-        InvalidOperation: not a quantity.
-    """
-    for suffix in (text[-2:], text[-1:]):
-        if suffix in _SUFFIXES:
-            return Decimal(text[: -len(suffix)]) * _SUFFIXES[suffix]
-    return Decimal(text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from xpullm import catalog
-from xpullm.api import LLMDeployment, Reason, quantity_bytes
+from xpullm.api import LLMDeployment, Reason, format_bytes, quantity_bytes
 from xpullm.controller import decide_records
 from xpullm.controller.decide_cluster import (
     allocation_of,
@@ -29,7 +29,7 @@ from xpullm.healing.types import PastStep
 from xpullm.planner import PlanRequest, decode, encode, inputs_hash, resolve, with_arguments
 from xpullm.planner import plan as make_plan
 from xpullm.planner.types import Infeasible, Learned, Plan, Refusal
-from xpullm.resources import codec, names, others, quantity
+from xpullm.resources import codec, names, others
 from xpullm.resources.deployment import Truth, read_truth, truth_of
 from xpullm.resources.pod import pod_template
 from xpullm.resources.settings import PodSettings
@@ -114,8 +114,8 @@ def with_users_memory(llmd: LLMDeployment, plan: Plan, request: PlanRequest) -> 
     least = min(most, asked if asked is not None else host.request_bytes)
     if most < host.request_bytes:
         note = (
-            f"spec.pod.resources limits memory to {quantity.of_bytes(most)}; loading is planned"
-            f" with {quantity.of_bytes(host.request_bytes)}"
+            f"spec.pod.resources limits memory to {format_bytes(most)}; loading is planned"
+            f" with {format_bytes(host.request_bytes)}"
         )
         plan = replace(plan, notes=(*plan.notes, note))
     memory = replace(host, request_bytes=least, limit_bytes=most)

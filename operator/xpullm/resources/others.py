@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xpullm.api import LLMDeployment, parse_quantity
+from xpullm.api import LLMDeployment, canonical_quantity, parse_quantity
 from xpullm.catalog.types import GPU
-from xpullm.resources import codec, gpu, names, quantity
+from xpullm.resources import codec, gpu, names
 
 
 def service(owner: Mapping[str, Any], llmd: LLMDeployment) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def cache_claim(
     claim = cache.persistent_volume_claim if cache is not None else None
     if claim is None or claim.size is None:
         return None
-    size = quantity.canonical(claim.size)
+    size = canonical_quantity(claim.size)
     stored = _requested((live or {}).get("spec"))
     if stored is not None and parse_quantity(stored) > parse_quantity(size):
         size = stored

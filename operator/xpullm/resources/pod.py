@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from xpullm.api import EnvVar, LLMDeployment
+from xpullm.api import EnvVar, LLMDeployment, canonical_quantity, format_bytes
 from xpullm.catalog.types import GPU
 from xpullm.planner.types import Plan
-from xpullm.resources import gpu, names, quantity
+from xpullm.resources import gpu, names
 from xpullm.resources.command import RUNTIME, engine_argv, escaped, supervised
 from xpullm.resources.model import CACHE_PATH, ModelFiles, model_files, secret_env
 from xpullm.resources.settings import PodSettings
@@ -64,7 +64,7 @@ def pod_template(
                 "name": SHM_VOLUME,
                 "emptyDir": {
                     "medium": "Memory",
-                    "sizeLimit": quantity.of_bytes(plan.host.shm_bytes),
+                    "sizeLimit": format_bytes(plan.host.shm_bytes),
                 },
             },
             *files.volumes,
@@ -256,10 +256,10 @@ def runtime_config(llmd: LLMDeployment, plan: Plan, settings: PodSettings) -> Ru
 def _resources(llmd: LLMDeployment, plan: Plan, card: GPU, by_claim: bool) -> dict[str, Any]:
     """Host memory from the plan (which knows the user's own), the rest from the user."""
     host = llmd.spec.pod.resources
-    requests = {name: quantity.canonical(size) for name, size in _items(host, "requests")}
-    limits = {name: quantity.canonical(size) for name, size in _items(host, "limits")}
-    requests["memory"] = quantity.of_bytes(min(plan.host.request_bytes, plan.host.limit_bytes))
-    limits["memory"] = quantity.of_bytes(plan.host.limit_bytes)
+    requests = {name: canonical_quantity(size) for name, size in _items(host, "requests")}
+    limits = {name: canonical_quantity(size) for name, size in _items(host, "limits")}
+    requests["memory"] = format_bytes(min(plan.host.request_bytes, plan.host.limit_bytes))
+    limits["memory"] = format_bytes(plan.host.limit_bytes)
     resources: dict[str, Any] = {"requests": requests, "limits": limits}
     if by_claim:
         resources["claims"] = [{"name": gpu.CLAIM}]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpullm.controller.apply import unchanged
-from xpullm.controller.canonical import applied_hash, holds, quantity, with_hash
+from xpullm.controller.canonical import applied_hash, holds, with_hash
 
 WANTED: dict[str, Any] = {
     "metadata": {"name": "m", "labels": {"a": "b"}},
@@ -115,24 +114,6 @@ def test_a_field_that_is_no_longer_wanted_is_told_by_the_hash() -> None:
 
 def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
     assert applied_hash({"a": 1, "b": 2}) == applied_hash({"b": 2, "a": 1})
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1Gi", 2**30),
-        ("1024Mi", 2**30),
-        ("1000m", 1),
-        ("1.5", "1.5"),
-        ("2e3", 2000),
-        ("5G", 5 * 10**9),
-        ("1E", 10**18),
-        ("1Ei", 2**60),
-        ("100n", "0.0000001"),
-    ],
-)
-def test_quantities(text: str, value: int | str) -> None:
-    assert quantity(text) == Decimal(value)
 
 
 JSON = st.recursive(

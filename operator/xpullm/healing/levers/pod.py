@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from xpullm.api import format_bytes
 from xpullm.healing.ladder import Move
 from xpullm.healing.levers.common import Answer, sentence, user_rejection
 from xpullm.healing.situation import GIB, MIB, Proposal, Rejection, Situation, Why
@@ -31,7 +32,7 @@ def memory_limit(situation: Situation, move: Move) -> Answer:
         situation.arguments,
         host=replace(host, limit_bytes=raised, request_bytes=request),
     )
-    before, after = quantity(host.limit_bytes), quantity(raised)
+    before, after = format_bytes(host.limit_bytes), format_bytes(raised)
     return Proposal(
         lever="memory-limit",
         before=before,
@@ -62,8 +63,8 @@ def shm_size(situation: Situation, move: Move) -> Answer:
     plan = situation.replan(situation.arguments, host=replace(limits, shm_bytes=size))
     return Proposal(
         lever="shm-size",
-        before=quantity(host.shm_bytes),
-        after=quantity(size),
+        before=format_bytes(host.shm_bytes),
+        after=format_bytes(size),
         plan=plan,
         text=f"shm-size {_gib(host.shm_bytes)} → {_gib(size)}: /dev/shm was full",
         direction=+1,
@@ -153,11 +154,6 @@ def foreign_memory(situation: Situation) -> bool:
         return planned < 0.8 * ledger.visible_bytes
     most = held + tried + ledger.context_bytes + ledger.non_torch_bytes
     return most < 0.9 * ledger.visible_bytes
-
-
-def quantity(size: int) -> str:
-    """As people write it in a pod: 320Mi, 24Gi (memory in a plan is whole MiB)."""
-    return f"{size // GIB}Gi" if size % GIB == 0 else f"{size // MIB}Mi"
 
 
 def _gib(value: int) -> str:
