@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from xpullm.catalog import find_engine, gpus, quantizations
 from xpullm.catalog.types import Engine
-from xpullm.healing.situation import Pool, Replan, Situation, Wish
+from xpullm.healing.situation import Pool, Situation, Wish
 from xpullm.healing.types import PastStep, Policy
 from xpullm.planner import PlanRequest, with_arguments
 from xpullm.planner import plan as make_plan
 from xpullm.planner.combine import incompatible
 from xpullm.planner.request import Choice
-from xpullm.planner.types import Arguments, HostMemory, Learned, Plan
+from xpullm.planner.types import Arguments, Learned, Plan
 from xpullm_runtime.diagnosis.types import Diagnosis
 
 MIN_CONTEXT = 2048  # spec.serving.minContextLength when it is absent
@@ -38,8 +38,8 @@ def situation_of(
         policy=policy,
         pool=pool_of(plan.arguments, engine),
         wish=wish_of(plan, request),
-        replan=replan_of(plan, request),
-        remake=lambda lever: remake(plan, request, lever),
+        replan=partial(with_arguments, plan, request),
+        remake=partial(remake, plan, request),
         chunked_prefill=_chunked(plan.arguments, engine),
         kv_cache_dtypes=engine.kv_cache_dtypes if engine else ("auto",),
         user_env=frozenset(request.env),
@@ -65,30 +65,6 @@ def wish_of(plan: Plan, request: PlanRequest) -> Wish:
     if least is None:
         least = min(MIN_CONTEXT, context or plan.arguments.max_model_len)
     return Wish(context, least, serving.concurrency, serving.min_concurrency or 1)
-
-
-def replan_of(plan: Plan, request: PlanRequest) -> Replan:
-    """Render `plan` anew with something changed."""
-
-    def replan(
-        arguments: Arguments,
-        *,
-        host: HostMemory | None = None,
-        env: Mapping[str, str] | None = None,
-        avoid_nodes: tuple[str, ...] | None = None,
-        startup_deadline_seconds: int | None = None,
-    ) -> Plan:
-        return with_arguments(
-            plan,
-            request,
-            arguments,
-            host=host,
-            env=env,
-            avoid_nodes=avoid_nodes,
-            startup_deadline_seconds=startup_deadline_seconds,
-        )
-
-    return replan
 
 
 def remake(plan: Plan, request: PlanRequest, lever: str) -> tuple[str, str, Plan] | None:

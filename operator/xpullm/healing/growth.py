@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from xpullm.healing.border import replan_of
 from xpullm.healing.judge import axis
 from xpullm.healing.levers.budget import GRAIN, shown
 from xpullm.healing.situation import UTILIZATION_CEILING, UTILIZATION_FLOOR, budget_lever
 from xpullm.healing.types import Health, PastStep, Policy, Step
-from xpullm.planner.build import choice_of, target_of
+from xpullm.planner.build import choice_of, target_of, with_arguments
 from xpullm.planner.estimate import judge
 from xpullm.planner.request import PlanRequest
 from xpullm.planner.types import Arguments, Plan
@@ -39,7 +38,7 @@ def begin(plan: Plan, policy: Policy, request: PlanRequest) -> Plan:
     while kept < most:  # the largest cut that keeps what was asked for, in per cent
         points = (kept + most + 1) // 2
         smaller = _changed(plan, -points * ledger.visible_bytes // 100)
-        tried = replan_of(plan, request)(smaller) if smaller is not None else plan
+        tried = with_arguments(plan, request, smaller) if smaller is not None else plan
         if tried.concurrency >= asked and _safe(tried, request):
             first, kept = tried, points
         else:
@@ -110,7 +109,7 @@ def _step(plan: Plan, request: PlanRequest, lever: str, change: int, target: int
     larger = _changed(plan, change)
     if larger is None:
         return None
-    grown = replan_of(plan, request)(larger)
+    grown = with_arguments(plan, request, larger)
     if grown.utilization_percent > target or not _safe(grown, request):
         return None
     before, after = shown(plan.arguments, lever), shown(grown.arguments, lever)

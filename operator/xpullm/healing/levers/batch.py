@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from xpullm.healing.judge import SHORTAGE
 from xpullm.healing.ladder import Move
-from xpullm.healing.levers.common import Answer, follow, relief, sentence, user_rejection
+from xpullm.healing.levers.common import (
+    Answer,
+    follow,
+    proposal,
+    relief,
+    user_rejection,
+    with_field,
+)
 from xpullm.healing.need import needed_kv_bytes
 from xpullm.healing.shortfall import Shortfall, activation_scale, shortfall
-from xpullm.healing.situation import TOKENS_FLOOR, Proposal, Rejection, Situation, Why
+from xpullm.healing.situation import TOKENS_FLOOR, Rejection, Situation, Why
 from xpullm.planner.types import Arguments, Plan
 
 # vLLM's own estimate varied 33664 to 34944 between runs (vllm-xpu-kernels CI), so never all of it.
@@ -23,32 +29,17 @@ SINGLE = "device_oom_single_alloc"
 
 def batched_tokens(situation: Situation, move: Move) -> Answer:
     """Halve, as often as this failure needs; the floor is 1024 or the block size."""
-    arguments = situation.arguments
-    lever, now = "max-num-batched-tokens", arguments.max_num_batched_tokens
+    arguments, field = situation.arguments, "max_num_batched_tokens"
     floor = max(TOKENS_FLOOR, situation.plan.ledger.block_size)
     if not situation.chunked_prefill:
         floor = max(floor, arguments.max_model_len)
-    return _halved(
-        situation,
-        move,
-        lever,
-        now,
-        [replace(arguments, max_num_batched_tokens=value) for value in _halves(now, floor)],
-    )
+    return _halved(situation, move, field, _halvings(arguments, field, floor))
 
 
 def sequences(situation: Situation, move: Move) -> Answer:
     """Halve, as often as this failure needs; the floor is the user's minimum concurrency."""
-    arguments = situation.arguments
-    lever, now = "max-num-seqs", arguments.max_num_seqs
-    floor = max(1, situation.wish.min_concurrency)
-    return _halved(
-        situation,
-        move,
-        lever,
-        now,
-        [replace(arguments, max_num_seqs=value) for value in _halves(now, floor)],
-    )
+    field, floor = "max_num_seqs", max(1, situation.wish.min_concurrency)
+    return _halved(situation, move, field, _halvings(situation.arguments, field, floor))
 
 
 def model_len(situation: Situation, move: Move) -> Answer:
@@ -56,18 +47,17 @@ def model_len(situation: Situation, move: Move) -> Answer:
     arguments, wish = situation.arguments, situation.wish
     lever, now = "max-model-len", arguments.max_model_len
     if situation.diagnosis.cause not in SHORTAGE:
-        lengths = _halves(now, wish.min_context)
         shorter = [
             replace(
-                arguments,
-                max_model_len=value,
+                half,
                 max_num_batched_tokens=min(
-                    arguments.max_num_batched_tokens, max(value, TOKENS_FLOOR)
+                    half.max_num_batched_tokens, max(half.max_model_len, TOKENS_FLOOR)
                 ),
             )
-            for value in lengths
+            for half in _halvings(arguments, "max_model_len", wish.min_context)
         ]
-        return _halved(situation, move, lever, now, [] if situation.chunked_prefill else shorter)
+        candidates = [] if situation.chunked_prefill else shorter
+        return _halved(situation, move, "max_model_len", candidates)
     if owned := user_rejection(situation, lever, now):
         return owned
     fits = situation.figure("max_model_len_fits") or situation.plan.ledger.max_model_len_fits
@@ -82,31 +72,32 @@ def model_len(situation: Situation, move: Move) -> Answer:
             f"only {fits} tokens fit, and the minimum is {wish.min_context}",
         )
     plan = situation.replan(replace(arguments, max_model_len=length))
-    return Proposal(
-        lever=lever,
-        before=str(now),
-        after=str(length),
-        plan=plan,
-        text=sentence(lever, now, length, f"the engine says that {fits} tokens fit"),
+    return proposal(
+        lever,
+        now,
+        length,
+        plan,
+        f"the engine says that {fits} tokens fit",
         direction=-1,
         relief_bytes=(now - length) * plan.ledger.kv_bytes_per_token,
     )
 
 
-def _halves(now: int, floor: int) -> Iterator[int]:
-    """now/2, now/4, ... and last the floor itself."""
-    value = now // 2
+def _halvings(arguments: Arguments, field: str, floor: int) -> list[Arguments]:
+    """With a half of the field, a quarter, ... and last the floor itself."""
+    now: int = getattr(arguments, field)
+    values, value = [], now // 2
     while value > floor:
-        yield value
+        values.append(value)
         value //= 2
     if floor < now:
-        yield floor
+        values.append(floor)
+    return [with_field(arguments, field, value) for value in values]
 
 
-def _halved(
-    situation: Situation, move: Move, lever: str, now: int, candidates: list[Arguments]
-) -> Answer:
+def _halved(situation: Situation, move: Move, field: str, candidates: list[Arguments]) -> Answer:
     """The first candidate that frees enough, else the one that frees most."""
+    lever, now = field.replace("_", "-"), getattr(situation.arguments, field)
     if owned := user_rejection(situation, lever, now):
         return owned
     if move.when == "wished" and situation.wish.context is None:
@@ -132,17 +123,12 @@ def _halved(
     gained, plan = best
     if gained <= 0 or gained < goal.at_least_bytes:
         return Rejection(lever, Why.USELESS, f"{lever} would free {max(0, gained) >> 20} MiB")
-    after = {
-        "max-num-batched-tokens": plan.arguments.max_num_batched_tokens,
-        "max-num-seqs": plan.arguments.max_num_seqs,
-        "max-model-len": plan.arguments.max_model_len,
-    }[lever]
-    return Proposal(
-        lever=lever,
-        before=str(now),
-        after=str(after),
-        plan=plan,
-        text=sentence(lever, now, after, goal.basis),
+    return proposal(
+        lever,
+        now,
+        getattr(plan.arguments, field),
+        plan,
+        goal.basis,
         direction=-1,
         enough=gained >= goal.bytes,
         relief_bytes=gained,

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from xpullm.healing.ladder import Move
-from xpullm.healing.levers.common import Answer, follow, relief, sentence, user_rejection
+from xpullm.healing.levers.common import Answer, follow, proposal, relief, user_rejection
 from xpullm.healing.need import needed_kv_bytes
 from xpullm.healing.shortfall import shortfall
 from xpullm.healing.situation import (
@@ -51,14 +51,13 @@ def lower(situation: Situation, move: Move) -> Answer:
         return Rejection(lever, Why.NOT_APPLICABLE, "it would cut the wished context x concurrency")
     if plan.utilization_percent < UTILIZATION_FLOOR * 100:
         return Rejection(lever, Why.FLOOR, f"utilization would fall below {UTILIZATION_FLOOR:.2f}")
-    before, after = shown(arguments, lever), shown(plan.arguments, lever)
     gained = relief(situation, plan)
-    return Proposal(
-        lever=lever,
-        before=before,
-        after=after,
-        plan=plan,
-        text=sentence(lever, before, after, missing.basis),
+    return proposal(
+        lever,
+        shown(arguments, lever),
+        shown(plan.arguments, lever),
+        plan,
+        missing.basis,
         direction=-1,
         enough=gained >= missing.bytes * 0.9,  # what rounding to blocks and 1/200 may take
         relief_bytes=gained,
@@ -95,15 +94,13 @@ def raise_(situation: Situation, move: Move) -> Answer:
         if situation.owned_by_user("max-model-len"):
             return Rejection(lever, Why.USER, "max-model-len is yours and would have to fall")
         plan = situation.replan(replace(larger, max_model_len=shorter))
-    before, after = shown(arguments, lever), shown(plan.arguments, lever)
-    return Proposal(
-        lever=lever,
-        before=before,
-        after=after,
-        plan=plan,
-        text=sentence(lever, before, after, f"the KV cache lacks {_gib(min(room, whole))}"),
+    return proposal(
+        lever,
+        shown(arguments, lever),
+        shown(plan.arguments, lever),
+        plan,
+        f"the KV cache lacks {_gib(min(room, whole))}",
         direction=+1,
-        enough=True,
         relief_bytes=plan.ledger.kv_cache_bytes - ledger.kv_cache_bytes,
     )
 
@@ -138,13 +135,12 @@ def free_share(situation: Situation, move: Move) -> Answer:
     plan = follow(situation, changed)
     if isinstance(plan, Rejection):
         return plan
-    before, after = shown(arguments, lever), shown(plan.arguments, lever)
-    return Proposal(
-        lever=lever,
-        before=before,
-        after=after,
-        plan=plan,
-        text=sentence(lever, before, after, f"{_gib(free)} of {_gib(total)} are free"),
+    return proposal(
+        lever,
+        shown(arguments, lever),
+        shown(plan.arguments, lever),
+        plan,
+        f"{_gib(free)} of {_gib(total)} are free",
         direction=-1,
         relief_bytes=over,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 from xpullm.healing.judge import SHORTAGE
 from xpullm.healing.need import pool_error_bytes
@@ -59,6 +60,12 @@ def follow(situation: Situation, arguments: Arguments) -> Plan | Rejection:
     return plan
 
 
+def with_field(arguments: Arguments, field: str, value: int | None) -> Arguments:
+    """The arguments with one field, known by name, set to another value."""
+    change: dict[str, Any] = {field: value}
+    return replace(arguments, **change)
+
+
 def relief(situation: Situation, plan: Plan) -> int:
     """What a plan gives back of device memory, or, where KV cache is short, gains of it; bytes."""
     before, after = situation.plan.ledger, plan.ledger
@@ -70,6 +77,22 @@ def relief(situation: Situation, plan: Plan) -> int:
 
 def sentence(lever: str, before: object, after: object, why: str) -> str:
     return f"{lever} {before} → {after}: {why}"
+
+
+def proposal(
+    lever: str,
+    before: object,
+    after: object,
+    plan: Plan,
+    why: str,
+    *,
+    direction: int = 0,
+    enough: bool = True,
+    relief_bytes: int = 0,
+) -> Proposal:
+    """A change that people read in events and status as what moves, and why."""
+    text = sentence(lever, before, after, why)
+    return Proposal(lever, str(before), str(after), plan, text, direction, enough, relief_bytes)
 
 
 def user_rejection(situation: Situation, lever: str, value: object) -> Rejection | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from xpullm.healing.ladder import Move
-from xpullm.healing.levers.common import Answer, user_rejection
-from xpullm.healing.situation import Proposal, Rejection, Situation, Why
+from xpullm.healing.levers.common import Answer, proposal, user_rejection, with_field
+from xpullm.healing.situation import Rejection, Situation, Why
 from xpullm.planner.types import Arguments
 
-Correction = Callable[[Situation, "re.Match[str]"], tuple[str, str, str, Arguments] | None]
+Change = tuple[str, str, str, Arguments]  # flag, before, after, all arguments
+Correction = Callable[[Situation, "re.Match[str]"], Change | None]
 
 
 def correct(situation: Situation, _move: Move) -> Answer:
@@ -28,12 +28,12 @@ def correct(situation: Situation, _move: Move) -> Answer:
                 return owned
             if arguments == situation.arguments:
                 continue
-            return Proposal(
-                lever=lever,
-                before=before,
-                after=after,
-                plan=situation.replan(arguments),
-                text=f"{lever} {before} → {after}: the engine refused it",
+            return proposal(
+                lever,
+                before,
+                after,
+                situation.replan(arguments),
+                "the engine refused it",
                 direction=_sign(before, after),
                 relief_bytes=1,
             )
@@ -47,44 +47,33 @@ def _sign(before: str, after: str) -> int:
         return 0
 
 
-def _derived_length(
-    situation: Situation, found: re.Match[str]
-) -> tuple[str, str, str, Arguments] | None:
-    arguments, length = situation.arguments, int(found["value"])
-    if not situation.wish.min_context <= length < arguments.max_model_len:
+def _derived_length(situation: Situation, found: re.Match[str]) -> Change | None:
+    length = int(found["value"])
+    if not situation.wish.min_context <= length < situation.arguments.max_model_len:
         return None
-    changed = replace(arguments, max_model_len=length)
-    return "max-model-len", str(arguments.max_model_len), str(length), changed
+    return _changed(situation.arguments, "max_model_len", length)
 
 
-def _tokens_at_least(
-    situation: Situation, found: re.Match[str]
-) -> tuple[str, str, str, Arguments] | None:
+def _tokens_at_least(situation: Situation, found: re.Match[str]) -> Change | None:
     arguments, least = situation.arguments, int(found["value"])
-    if least <= arguments.max_num_batched_tokens or least > arguments.max_model_len:
+    if not arguments.max_num_batched_tokens < least <= arguments.max_model_len:
         return None
-    changed = replace(arguments, max_num_batched_tokens=least)
-    return (
-        "max-num-batched-tokens",
-        str(arguments.max_num_batched_tokens),
-        str(least),
-        changed,
-    )
+    return _changed(arguments, "max_num_batched_tokens", least)
 
 
-def _sequences_at_most(
-    situation: Situation, found: re.Match[str]
-) -> tuple[str, str, str, Arguments] | None:
-    arguments, most = situation.arguments, int(found["value"])
-    if not situation.wish.min_concurrency <= most < arguments.max_num_seqs:
+def _sequences_at_most(situation: Situation, found: re.Match[str]) -> Change | None:
+    most = int(found["value"])
+    if not situation.wish.min_concurrency <= most < situation.arguments.max_num_seqs:
         return None
-    changed = replace(arguments, max_num_seqs=most)
-    return "max-num-seqs", str(arguments.max_num_seqs), str(most), changed
+    return _changed(situation.arguments, "max_num_seqs", most)
 
 
-def _unknown_flag(
-    situation: Situation, found: re.Match[str]
-) -> tuple[str, str, str, Arguments] | None:
+def _changed(arguments: Arguments, field: str, value: int) -> Change:
+    flag, before = field.replace("_", "-"), str(getattr(arguments, field))
+    return flag, before, str(value), with_field(arguments, field, value)
+
+
+def _unknown_flag(situation: Situation, found: re.Match[str]) -> Change | None:
     """Leave out a flag that this image's engine does not know."""
     flag = found["flag"]
     arguments = situation.arguments
@@ -102,8 +91,7 @@ def _unknown_flag(
     }
     field = optional.get(flag)
     if field is not None and getattr(arguments, field) is not None:
-        unset: dict[str, Any] = {field: None}
-        return flag, str(getattr(arguments, field)), "", replace(arguments, **unset)
+        return flag, str(getattr(arguments, field)), "", with_field(arguments, field, None)
     extra = tuple(item for item in arguments.extra if item[0] != flag)
     if extra == arguments.extra:
         return None

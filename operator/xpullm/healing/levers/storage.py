@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xpullm.healing.ladder import Move
-from xpullm.healing.levers.common import Answer, follow, relief, sentence, user_rejection
-from xpullm.healing.situation import Proposal, Rejection, Situation, Why
+from xpullm.healing.levers.common import Answer, follow, proposal, relief, user_rejection
+from xpullm.healing.situation import Rejection, Situation, Why
 
 
 def kv_cache_dtype(situation: Situation, _move: Move) -> Answer:
@@ -24,13 +24,7 @@ def kv_cache_dtype(situation: Situation, _move: Move) -> Answer:
     plan = follow(situation, replace(arguments, kv_cache_dtype=eight[0]))
     if isinstance(plan, Rejection):
         return plan
-    return Proposal(
-        lever=lever,
-        before=arguments.kv_cache_dtype,
-        after=eight[0],
-        plan=plan,
-        text=sentence(lever, arguments.kv_cache_dtype, eight[0], "twice the tokens per byte"),
-    )
+    return proposal(lever, arguments.kv_cache_dtype, eight[0], plan, "twice the tokens per byte")
 
 
 def dtype(situation: Situation, move: Move) -> Answer:
@@ -40,13 +34,8 @@ def dtype(situation: Situation, move: Move) -> Answer:
         return owned
     if arguments.dtype == value:
         return Rejection("dtype", Why.USED_UP, f"it already runs as {value}")
-    return Proposal(
-        lever="dtype",
-        before=arguments.dtype or "auto",
-        after=value,
-        plan=situation.replan(replace(arguments, dtype=value)),
-        text=sentence("dtype", arguments.dtype or "auto", value, "the card refuses the other"),
-    )
+    plan = situation.replan(replace(arguments, dtype=value))
+    return proposal("dtype", arguments.dtype or "auto", value, plan, "the card refuses the other")
 
 
 def enforce_eager(situation: Situation, _move: Move) -> Answer:
@@ -56,12 +45,12 @@ def enforce_eager(situation: Situation, _move: Move) -> Answer:
     if owned := user_rejection(situation, "enforce-eager", "off"):
         return owned
     plan = situation.replan(replace(situation.arguments, enforce_eager=True))
-    return Proposal(
-        lever="enforce-eager",
-        before="off",
-        after="on",
-        plan=plan,
-        text="enforce-eager off → on: no kernel has to be compiled at start",
+    return proposal(
+        "enforce-eager",
+        "off",
+        "on",
+        plan,
+        "no kernel has to be compiled at start",
         relief_bytes=max(0, relief(situation, plan)),
     )
 
@@ -88,11 +77,4 @@ def _remade(situation: Situation, lever: str, permission: str) -> Answer:
             f"{lever} {after} would fit: set it in the spec, or add {permission} to "
             "spec.healing.mayChange",
         )
-    return Proposal(
-        lever=lever,
-        before=before,
-        after=after,
-        plan=plan,
-        text=sentence(lever, before, after, "less memory per card"),
-        relief_bytes=1,
-    )
+    return proposal(lever, before, after, plan, "less memory per card", relief_bytes=1)
