@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,66 +25,56 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        r = self.registry
-        self.reconciles = Counter(
-            "xpullm_reconcile", "Passes by result", ["result"], registry=r
-        )  # exposed as xpullm_reconcile_total
-        self.reconcile_seconds = Histogram(
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        # A counter is exposed with _total behind its name.
+        self.reconciles = counter("xpullm_reconcile", "Passes by result", ["result"])
+        self.reconcile_seconds = histogram(
             "xpullm_reconcile_duration_seconds",
             "Time of a pass, requests included",
-            registry=r,
             buckets=_PASS_BUCKETS,
         )
-        self.decide_seconds = Histogram(
+        self.decide_seconds = histogram(
             "xpullm_decide_duration_seconds",
             "Time that the event loop is held by a decision",
-            registry=r,
             buckets=_PASS_BUCKETS,
         )
-        self.cause_seconds = Histogram(
+        self.cause_seconds = histogram(
             "xpullm_cause_latency_seconds",
             "From the watch event of a failure to its cause in status",
-            registry=r,
             buckets=_LATENCY_BUCKETS,
         )
-        self.rerolls = Counter("xpullm_rerolls", "Re-rolls by cause", ["reason"], registry=r)
-        self.watch_events = Counter(
-            "xpullm_watch_events", "Events by resource", ["resource"], registry=r
-        )
-        self.watch_last_event = Gauge(
+        self.rerolls = counter("xpullm_rerolls", "Re-rolls by cause", ["reason"])
+        self.watch_events = counter("xpullm_watch_events", "Events by resource", ["resource"])
+        self.watch_last_event = gauge(
             "xpullm_watch_last_event_timestamp",
             "When the last event came, seconds since the epoch",
             ["resource"],
-            registry=r,
         )
-        self.resyncs = Counter(
-            "xpullm_resyncs", "Complete listings by result", ["result"], registry=r
-        )
-        self.missed = Counter(
+        self.resyncs = counter("xpullm_resyncs", "Complete listings by result", ["result"])
+        self.missed = counter(
             "xpullm_watch_missed",
             "Changes found by a listing that no watch had told",
             ["resource"],
-            registry=r,
         )
-        self.api_requests = Counter(
+        self.api_requests = counter(
             "xpullm_api_requests",
             "Requests to the API server (code 0: no answer)",
             ["verb", "resource", "code"],
-            registry=r,
         )
-        self.api_seconds = Histogram(
-            "xpullm_api_request_duration_seconds", "Time of a request", ["verb"], registry=r
+        self.api_seconds = histogram(
+            "xpullm_api_request_duration_seconds", "Time of a request", ["verb"]
         )
-        self.engine_requests = Counter(
+        self.engine_requests = counter(
             "xpullm_engine_requests",
             "Questions to supervisors about their engines, by result",
             ["result"],
-            registry=r,
         )
-        self.leader = Gauge("xpullm_leader", "1 while this process holds the Lease", registry=r)
-        self.queue_depth = Gauge("xpullm_queue_depth", "Keys that wait", registry=r)
-        self.queue_oldest = Gauge(
-            "xpullm_queue_oldest_age_seconds", "Age of the oldest key in work", registry=r
+        self.leader = gauge("xpullm_leader", "1 while this process holds the Lease")
+        self.queue_depth = gauge("xpullm_queue_depth", "Keys that wait")
+        self.queue_oldest = gauge(
+            "xpullm_queue_oldest_age_seconds", "Age of the oldest key in work"
         )
 
     def request(self, verb: str, resource: str, code: int, seconds: float) -> None:

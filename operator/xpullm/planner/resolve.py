@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +51,8 @@ def resolve(
         return cards_or
     name = spec.quantization
     if name is not None and name not in quantizations():
-        near = ", ".join(nearest(name, quantizations()))
-        return Refusal(
-            "UnknownQuantization",
-            "spec.quantization",
-            name,
-            f"quantization {name!r} isn't in the catalogue; nearest: {near}",
+        return _unknown(
+            "UnknownQuantization", "quantization", "spec.quantization", name, quantizations()
         )
     engine_problem = _engine_problem(spec)
     if engine_problem is not None:
@@ -147,13 +143,7 @@ def _gpus(name: str | None, cards: tuple[str, ...] | None) -> tuple[GPU, ...] | 
     known = gpus()
     if name is not None:
         if name not in known:
-            near = ", ".join(nearest(name, known))
-            return Refusal(
-                "UnknownGPU",
-                "spec.gpu.type",
-                name,
-                f"GPU {name!r} isn't in the catalogue; nearest: {near}",
-            )
+            return _unknown("UnknownGPU", "GPU", "spec.gpu.type", name, known)
         return (known[name],)
     chosen = [known[c] for c in cards if c in known] if cards else list(known.values())
     if not chosen:
@@ -166,16 +156,16 @@ def _gpus(name: str | None, cards: tuple[str, ...] | None) -> tuple[GPU, ...] | 
     return tuple(sorted(set(chosen), key=lambda g: (g.visible_bytes, g.name)))
 
 
+def _unknown(reason: str, kind: str, field: str, name: str, known: Iterable[str]) -> Refusal:
+    near = ", ".join(nearest(name, known))
+    message = f"{kind} {name!r} isn't in the catalogue; nearest: {near}"
+    return Refusal(reason, field, name, message)
+
+
 def _engine_problem(spec: LLMDeploymentSpec) -> Refusal | None:
     name, version = spec.engine.name, spec.engine.version
     if name is not None and name not in engines():
-        near = ", ".join(nearest(name, engines()))
-        return Refusal(
-            "UnknownEngine",
-            "spec.engine.name",
-            name,
-            f"engine {name!r} isn't in the catalogue; nearest: {near}",
-        )
+        return _unknown("UnknownEngine", "engine", "spec.engine.name", name, engines())
     if version is not None and name is None:
         return Refusal(
             "UnknownEngine",
