@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.kstatus import lint_status
-from tests.unit.decide.world import World, manifest, node, oom
+from tests.unit.decide.world import World, failed_once, manifest, node, rolled
 
 from xpullm.controller.decide import decide
 from xpullm.controller.types import Fleet
@@ -149,9 +149,7 @@ def test_attempts_are_bounded(history: list[tuple[Any, ...]]) -> None:
 def test_rubbish_in_pods_nodes_and_records_is_survived(
     statuses: list[Any], labels: Any, extra: Any
 ) -> None:
-    world = World(manifest())
-    world.settle()
-    world.roll()
+    world = rolled()
     plan = {"xpullm.io/plan-hash": world.plan_hash()}
     world.pods = [
         {"metadata": {"uid": "u", "labels": plan}, "spec": labels, "status": status}
@@ -170,11 +168,7 @@ def test_rubbish_in_pods_nodes_and_records_is_survived(
 )
 def test_any_annotation_may_be_damaged(name: str, text: str) -> None:
     """The operator finds its way back to a running deployment, whatever was written there."""
-    world = World(manifest())
-    world.settle()
-    world.roll()
-    world.fail(oom(world.plan_hash()))
-    world.settle()
+    world = failed_once()
     world.deployment["metadata"]["annotations"][f"xpullm.io/{name}"] = text
     world.settle()
     assert lint_status(world.llmd) == []

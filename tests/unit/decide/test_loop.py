@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.kstatus import compute
-from tests.unit.decide.world import World, manifest, node, oom, running
+from tests.unit.decide.world import World, failed_once, manifest, node, oom, rolled, running
 
 from xpullm.api import Reason
 from xpullm.controller.decide import decide
@@ -58,9 +58,7 @@ def test_applied_planned_and_served() -> None:
 
 
 def test_a_failed_allocation_changes_one_argument_and_heals() -> None:
-    world = World(manifest())
-    world.settle()
-    world.roll()
+    world = rolled()
     world.settle()
     before, first = world.flags(), world.plan_hash()
     world.fail(oom(first))
@@ -100,9 +98,7 @@ def test_a_failed_allocation_changes_one_argument_and_heals() -> None:
 @pytest.mark.parametrize("crash", ["events", "records", "objects", "status"])
 def test_an_operator_that_dies_anywhere_takes_the_step_once(crash: str) -> None:
     def play(at: str) -> World:
-        world = World(manifest())
-        world.settle()
-        world.roll()
+        world = rolled()
         world.settle()
         world.fail(oom(world.plan_hash()))
         world.step(until=at)
@@ -161,21 +157,13 @@ def test_a_rare_failure_is_no_reason_to_change_anything() -> None:
 
 
 def test_failures_of_an_older_plan_are_history() -> None:
-    world = World(manifest())
-    world.settle()
-    world.roll()
-    world.fail(oom(world.plan_hash()))
-    world.settle()
+    world = failed_once()
     assert world.attempt() == 1  # the failed pod is still there, and says nothing new
     assert world.settle() == []
 
 
 def test_replicas_suspend_service_and_healing_keep_plan_and_attempts() -> None:
-    world = World(manifest())
-    world.settle()
-    world.roll()
-    world.fail(oom(world.plan_hash()))
-    world.settle()
+    world = failed_once()
     template = world.deployment["spec"]["template"]
     for change in (
         {"replicas": 2},
@@ -192,11 +180,7 @@ def test_replicas_suspend_service_and_healing_keep_plan_and_attempts() -> None:
 
 
 def test_an_edit_of_the_plans_inputs_starts_anew() -> None:
-    world = World(manifest())
-    world.settle()
-    world.roll()
-    world.fail(oom(world.plan_hash()))
-    world.settle()
+    world = failed_once()
     assert world.attempt() == 1
     world.edit(serving={"contextLength": 4096})
     world.settle()
@@ -276,9 +260,7 @@ def test_what_was_learned_shapes_the_next_deployment() -> None:
 
 
 def test_an_unplaced_pod_waits_with_its_reason() -> None:
-    world = World(manifest())
-    world.settle()
-    world.roll()
+    world = rolled()
     world.pods[0]["status"]["conditions"] = [
         {
             "type": "PodScheduled",
@@ -314,9 +296,7 @@ def test_the_operator_chooses_among_the_clusters_cards() -> None:
 
 def test_pods_that_kubernetes_refuses_to_create_are_told() -> None:
     """By a quota or by pod security admission: there is no pod then that could show a failure."""
-    world = World(manifest())
-    world.settle()
-    world.roll()
+    world = rolled()
     world.pods.clear()
     world.count()
     world.deployment["status"]["conditions"].append(

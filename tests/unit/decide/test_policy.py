@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.kstatus import compute
-from tests.unit.decide.world import World, manifest, oom, running
+from tests.unit.decide.world import World, failed_once, manifest, oom, rolled, running
 
 from xpullm.controller.types import Fleet
 from xpullm.healing.history import decode_history
@@ -17,11 +17,7 @@ def history(world: World) -> list[Any]:
 
 
 def test_observing_proposes_and_changes_nothing() -> None:
-    world = World(manifest(healing={"mode": "Observe"}))
-    world.settle()
-    world.roll()
-    world.fail(oom(world.plan_hash()))
-    world.settle()
+    world = failed_once(healing={"mode": "Observe"})
     assert world.attempt() == 0
     assert world.condition("Stalled") == ("True", "ObserveOnly")
     proposal = world.llmd["status"]["healing"]["proposal"]
@@ -31,11 +27,7 @@ def test_observing_proposes_and_changes_nothing() -> None:
 
 
 def test_healing_off_still_names_the_cause() -> None:
-    world = World(manifest(healing={"mode": "Off"}))
-    world.settle()
-    world.roll()
-    world.fail(oom(world.plan_hash()))
-    world.settle()
+    world = failed_once(healing={"mode": "Off"})
     assert world.condition("Stalled") == ("True", "HealingOff")
     assert "device_oom_runtime" in world.message()
     world.serve()
@@ -59,9 +51,7 @@ def test_attempts_end_and_a_person_is_asked() -> None:
 
 
 def test_a_killed_container_gets_a_larger_memory_limit() -> None:
-    world = World(manifest())
-    world.settle()
-    world.roll()
+    world = rolled()
     old = world.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     world.fail(exitCode=137, reason="OOMKilled")
     world.settle()
@@ -91,9 +81,7 @@ def test_a_memory_limit_of_the_users_is_not_raised() -> None:
 
 def test_a_memory_limit_of_the_users_is_raised_with_leave() -> None:
     leave = {"mayChange": ["Arguments", "UserMemoryLimit"]}
-    world = World(manifest(pod={"resources": {"limits": {"memory": "20Gi"}}}, healing=leave))
-    world.settle()
-    world.roll()
+    world = rolled(pod={"resources": {"limits": {"memory": "20Gi"}}}, healing=leave)
     world.fail(exitCode=137, reason="OOMKilled")
     world.settle()
     limits = world.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
@@ -123,9 +111,7 @@ def test_ready_pods_are_replaced_within_the_fleets_budget() -> None:
 
 
 def test_a_fourth_dead_deployment_waits_for_the_canaries() -> None:
-    world = World(manifest())
-    world.settle()
-    world.roll()
+    world = rolled()
     image = world.deployment["spec"]["template"]["spec"]["containers"][0]["image"]
     key = (image, "arc-a770-16g", "6.14.0-33-generic")
     world.fleet = Fleet(canaries={key: (3, 0, world.now)})

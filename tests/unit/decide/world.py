@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.kstatus import lint_status
+from tests.unit.resources import builders
 
 from xpullm.controller.apply import unchanged
 from xpullm.controller.canonical import with_hash
@@ -29,25 +30,8 @@ LABELS = {
 
 def manifest(**spec: Any) -> dict[str, Any]:
     """The seed's LLMDeployment as a user's apply and the schema's defaults leave it."""
-    return {
-        "apiVersion": "xpullm.io/v1alpha1",
-        "kind": "LLMDeployment",
-        "metadata": {
-            "name": "qwen2-7b",
-            "namespace": "default",
-            "uid": "uid-llmd",
-            "generation": 1,
-            "resourceVersion": "1",
-        },
-        "spec": {
-            "model": {"id": "Qwen/Qwen2-7B-Instruct"},
-            "quantization": "sym_int4",
-            "gpu": {"type": "arc-a770-16g"},
-            "replicas": 1,
-            **spec,
-        },
-        "status": {"observedGeneration": -1},
-    }
+    made = builders.manifest(**{"replicas": 1, **spec})
+    return {**made, "status": {"observedGeneration": -1}}
 
 
 def node(name: str = "node-a", **labels: str) -> dict[str, Any]:
@@ -336,11 +320,25 @@ class World:
         return int(self.deployment["metadata"]["annotations"]["xpullm.io/attempt"])
 
 
-def running(**spec: Any) -> World:
-    """Applied, planned, rolled out and serving."""
+def rolled(**spec: Any) -> World:
+    """Applied, planned and rolled out; the pods start."""
     world = World(manifest(**spec))
     world.settle()
     world.roll()
+    return world
+
+
+def failed_once(**spec: Any) -> World:
+    """Rolled out; the engine ran out of memory at start, and that was answered."""
+    world = rolled(**spec)
+    world.fail(oom(world.plan_hash()))
+    world.settle()
+    return world
+
+
+def running(**spec: Any) -> World:
+    """Rolled out and serving."""
+    world = rolled(**spec)
     world.settle()
     world.serve()
     world.settle()
