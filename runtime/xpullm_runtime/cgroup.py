@@ -11,19 +11,24 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .highwater import HeldPeak, Reading
+
 _UNLIMITED = 1 << 60  # v1 shows "no limit" as a number near 2^63, rounded to pages
+_FILE_BYTES = 16 << 10  # memory.stat is the longest of them: 2 KiB (Linux 6.18)
 
 
 @dataclass(frozen=True, slots=True)
 class HostMemory:
     """Bytes; 0 where the kernel does not tell. `peak_bytes` counts page cache too, as the kernel's
-    own high-water mark does; `working_set_bytes` is without inactive file pages, as the kubelet's.
+    own high-water mark does; `working_set_bytes` is without inactive file pages, as the kubelet's;
+    `held_peak_bytes` is the highest use without any page cache (see highwater.py).
     """
 
     limit_bytes: int = 0
     usage_bytes: int = 0
     working_set_bytes: int = 0
     peak_bytes: int = 0
+    held_peak_bytes: int = 0
     oom_kills: int = 0
 
 
@@ -36,57 +41,83 @@ class MemoryCgroup:
         self.folder = folder
         self.version = version
         self._seen_peak = 0
+        self._held = HeldPeak()
         self._kills_before = self._oom_kills()
-        self._peak_before = self._kernels_peak()
+        self._peak_before = self.look().record_bytes
+
+    @property
+    def held_peak_bytes(self) -> int:
+        """Of the looks so far; 0 where the kernel does not tell."""
+        return self._held.bytes
+
+    def look(self) -> Reading:
+        """Read only what the peaks need; never raises (a cgroup may go away under us)."""
+        return self._look()[0]
 
     def sample(self) -> HostMemory:
-        """One reading; never raises (a cgroup may go away under us)."""
+        """Look at everything; never raises."""
         if self.folder is None:
             return HostMemory()
-        if self.version == 1:
-            limit = self._number("memory.limit_in_bytes")
-            usage = self._number("memory.usage_in_bytes")
-            inactive = self._field("memory.stat", "total_inactive_file")
-        else:
-            limit = self._number("memory.max")
-            usage = self._number("memory.current")
-            inactive = self._field("memory.stat", "inactive_file")
-        peak = self._kernels_peak()
-        self._seen_peak = max(self._seen_peak, usage, peak if peak > self._peak_before else 0)
+        now, stat = self._look()
+        v1 = self.version == 1
+        limit = self._number("memory.limit_in_bytes" if v1 else "memory.max")
+        inactive = stat.get("total_inactive_file" if v1 else "inactive_file", 0)
+        record = now.record_bytes if now.record_bytes > self._peak_before else 0
+        self._seen_peak = max(self._seen_peak, record)
         return HostMemory(
             limit_bytes=0 if limit >= _UNLIMITED else limit,
-            usage_bytes=usage,
-            working_set_bytes=max(0, usage - inactive),
+            usage_bytes=now.usage_bytes,
+            working_set_bytes=max(0, now.usage_bytes - inactive),
             peak_bytes=self._seen_peak,
+            held_peak_bytes=self._held.bytes,
             oom_kills=max(0, self._oom_kills() - self._kills_before),
         )
 
-    def _kernels_peak(self) -> int:
+    def _look(self) -> tuple[Reading, dict[str, int]]:
         # memory.peak: Linux 5.19 and later
-        return self._number("memory.max_usage_in_bytes" if self.version == 1 else "memory.peak")
+        v1 = self.version == 1
+        record = self._number("memory.max_usage_in_bytes" if v1 else "memory.peak")
+        usage = self._number("memory.usage_in_bytes" if v1 else "memory.current")
+        stat = self._fields("memory.stat")
+        now = Reading(record, usage, _cache_bytes(stat, self.version))
+        if stat:  # else cache is not known, and nothing can be said
+            self._held.add(now)
+        self._seen_peak = max(self._seen_peak, usage)
+        return now, stat
 
     def _oom_kills(self) -> int:
         name = "memory.oom_control" if self.version == 1 else "memory.events"
-        return self._field(name, "oom_kill")
+        return self._fields(name).get("oom_kill", 0)
 
     def _number(self, name: str) -> int:
         text = self._read(name).strip()
         return int(text) if text.isdigit() else 0
 
-    def _field(self, name: str, key: str) -> int:
-        for line in self._read(name).splitlines():
-            found, _, value = line.partition(" ")
-            if found == key and value.strip().isdigit():
-                return int(value)
-        return 0
+    def _fields(self, name: str) -> dict[str, int]:
+        pairs = (line.partition(" ") for line in self._read(name).splitlines())
+        return {key: int(value) for key, _, value in pairs if value.isdigit()}
 
     def _read(self, name: str) -> str:
         if self.folder is None:
             return ""
-        try:
-            return (self.folder / name).read_text("ascii", "replace")
+        try:  # read(2) itself: these files are read 40 times a second while an engine starts
+            file = os.open(f"{self.folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.read(file, _FILE_BYTES).decode("ascii", "replace")
+            finally:
+                os.close(file)
         except OSError:
             return ""
+
+
+def _cache_bytes(stat: dict[str, int], version: int) -> int:
+    """What the kernel can give back: pages of files and, where it tells, of its caches of names.
+
+    Shared memory (tmpfs, /dev/shm) counts as pages of files there, but has nowhere to go.
+    """
+    if version == 1:
+        return stat.get("total_cache", 0) - stat.get("total_shmem", 0)
+    return stat.get("file", 0) - stat.get("shmem", 0) + stat.get("slab_reclaimable", 0)
 
 
 def own_cgroup(proc: Path = Path("/proc/self")) -> MemoryCgroup:

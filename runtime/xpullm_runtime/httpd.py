@@ -175,8 +175,14 @@ def prometheus(state: State) -> str:
     add(
         "xpullm_host_memory_peak_bytes",
         "gauge",
-        "Highest memory of the cgroup.",
+        "Highest memory of the cgroup, page cache included.",
         [("", host["peakBytes"])],
+    )
+    add(
+        "xpullm_host_memory_held_peak_bytes",
+        "gauge",
+        "Highest memory of the cgroup without page cache.",
+        [("", host["heldPeakBytes"])],
     )
     add(
         "xpullm_host_oom_kills_total",

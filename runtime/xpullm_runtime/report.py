@@ -38,7 +38,7 @@ class Report:
     """What happened in one container run. `ended` is False in a report that a kill cut short.
 
     `started` is seconds since the epoch, `seconds` the run's length. `host_peak_bytes` is the
-    cgroup's own high-water mark, page cache included.
+    cgroup's own high-water mark, page cache included; `figures["host_held_peak_bytes"]` is without.
     """
 
     cause: str = ""

@@ -44,7 +44,6 @@ class State:
         self.host = HostMemory()
         self.gpu = GpuMemory()
         self.vram_peak_bytes = 0
-        self.working_set_peak_bytes = 0
         self.requests = 0
         self.load = Load()
         self._start: dict[str, Any] | None = None  # what was measured until Ready; kept as it is
@@ -123,7 +122,6 @@ class State:
         if host.oom_kills != self.host.oom_kills:
             self.touch()
         self.host = host
-        self.working_set_peak_bytes = max(self.working_set_peak_bytes, host.working_set_bytes)
 
     def on_gpu(self, memory: GpuMemory) -> None:
         """A reading of DRM fdinfo over the engine's processes."""
@@ -146,7 +144,7 @@ class State:
             self._start = {
                 "seconds": round(self.ready_after, 1),
                 "hostPeakBytes": self.host.peak_bytes,
-                "hostWorkingSetPeakBytes": self.working_set_peak_bytes,
+                "hostHeldPeakBytes": self.host.held_peak_bytes,
                 "vramPeakBytes": self.vram_peak_bytes,
                 "figures": figures,
             }
@@ -162,7 +160,7 @@ class State:
         """The termination message for now; with a diagnosis it is the last one."""
         with self._lock:
             figures = dict(self.figures)
-        figures["host_working_set_peak_bytes"] = self.working_set_peak_bytes
+        figures["host_held_peak_bytes"] = self.host.held_peak_bytes
         figures["host_gpu_mapped_bytes"] = self.gpu.host_bytes
         evidence = self.tail.decisive(EVIDENCE_LINES)
         if diagnosis is not None:
@@ -213,8 +211,8 @@ class State:
                 "limitBytes": self.host.limit_bytes,
                 "usageBytes": self.host.usage_bytes,
                 "workingSetBytes": self.host.working_set_bytes,
-                "workingSetPeakBytes": self.working_set_peak_bytes,
                 "peakBytes": self.host.peak_bytes,
+                "heldPeakBytes": self.host.held_peak_bytes,
                 "oomKills": self.host.oom_kills,
             },
             "gpu": {

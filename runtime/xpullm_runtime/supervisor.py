@@ -17,7 +17,7 @@ from .config import RuntimeConfig
 from .drm import render_nodes
 from .httpd import StatusServer
 from .judge import judge, observed
-from .observer import Observer
+from .observer import Observer, StartSampler
 from .output import Pump
 from .poller import Poller
 from .proof import Proof
@@ -108,7 +108,8 @@ class Supervisor:
             Pump(stdout, 1, lambda data: self._state.on_output("stdout", data)),
             Pump(stderr, 2, lambda data: self._state.on_output("stderr", data)),
         ]
-        for thread in (*self._pumps, self._poller, self._proof):
+        sampler = StartSampler(self._observer, self._state)
+        for thread in (sampler, *self._pumps, self._poller, self._proof):
             thread.start()
         server.start()
         return None

@@ -25,7 +25,7 @@ anything = st.recursive(
             "start": st.fixed_dictionaries(
                 {"seconds": st.floats(0, 1e6)},
                 optional={
-                    "hostWorkingSetPeakBytes": anything,
+                    "hostHeldPeakBytes": anything,
                     "hostPeakBytes": anything,
                     "vramPeakBytes": anything,
                     "figures": st.dictionaries(st.sampled_from(NAMES), anything) | anything,

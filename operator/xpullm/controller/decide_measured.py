@@ -47,7 +47,7 @@ def of_running(told: EngineFigures, plan: Plan) -> dict[str, Any] | None:
 
 
 def of_ended(report: Report, plan: Plan) -> dict[str, Any] | None:
-    used = report.figures.get("host_working_set_peak_bytes", 0)
+    used = report.figures.get("host_held_peak_bytes", 0)
     return _measured(
         plan,
         report.figures,

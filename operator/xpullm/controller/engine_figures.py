@@ -39,7 +39,7 @@ def decode(data: bytes, *, plan_hash: str, restarts: int, fetched: float) -> Eng
         return None
     told = dig(start, "figures")
     figures = {name: _size(dig(told, name)) for name in NAMES}
-    used = _size(dig(start, "hostWorkingSetPeakBytes")) or _size(dig(start, "hostPeakBytes"))
+    used = _size(dig(start, "hostHeldPeakBytes")) or _size(dig(start, "hostPeakBytes"))
     usage = dig(raw, "load", "kvCacheUsagePeakPercent")
     return EngineFigures(
         plan_hash=plan_hash,

@@ -19,7 +19,7 @@ GOOD: dict[str, Any] = {
     "start": {
         "seconds": 46.2,
         "hostPeakBytes": 9000,
-        "hostWorkingSetPeakBytes": 7000,
+        "hostHeldPeakBytes": 7000,
         "vramPeakBytes": 5000,
         "figures": {"weights_bytes": 4000, "gpu_blocks": 10, "tried_bytes": 1},
     },

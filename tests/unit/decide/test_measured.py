@@ -111,11 +111,11 @@ def test_a_new_plan_begins_without_figures() -> None:
     assert "measured" not in world.llmd["status"]
 
 
-def test_the_working_set_is_what_is_compared() -> None:
+def test_what_is_compared_is_without_page_cache() -> None:
     world = World(manifest())
     world.settle()
     world.roll()
-    figures = {"host_working_set_peak_bytes": 3 * GIB}
+    figures = {"host_held_peak_bytes": 3 * GIB}
     world.fail(Report(cause="host_oom", host_peak_bytes=9 * GIB, figures=figures))
     world.settle()
     assert world.llmd["status"]["measured"]["hostPeakBytes"] == 3 * GIB

@@ -12,6 +12,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,54 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
         if run.process.poll() is None:
             run.process.send_signal(signal.SIGKILL)
         run.process.communicate()
+
+
+def _memory_controller() -> tuple[Path, int] | None:
+    """Where a memory cgroup can be made, and of which version; None where it cannot."""
+    for root, version in ((Path("/sys/fs/cgroup/memory"), 1), (Path("/sys/fs/cgroup"), 2)):
+        probe = root / f"xpullm-test-{uuid.uuid4().hex[:8]}"
+        try:
+            probe.mkdir()
+        except OSError:
+            continue
+        has_limit = os.access(probe / _LIMIT[version], os.W_OK)
+        probe.rmdir()
+        if has_limit:
+            return root, version
+    return None
+
+
+_LIMIT = {1: "memory.limit_in_bytes", 2: "memory.max"}
+MEMORY = _memory_controller()
+needs_memory_cgroup = pytest.mark.skipif(
+    MEMORY is None, reason="needs root and a writable memory cgroup"
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A memory cgroup of our own."""
+
+    folder: Path
+    version: int
+
+    @property
+    def enter(self) -> list[str]:
+        """Put it before a command line."""
+        return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(self.folder)]
+
+    def limit(self, size_bytes: int) -> None:
+        (self.folder / _LIMIT[self.version]).write_text(str(size_bytes))
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    assert MEMORY is not None
+    folder = MEMORY[0] / f"xpullm-test-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    yield Group(folder, MEMORY[1])
+    eventually(lambda: not (folder / "cgroup.procs").read_text())
+    folder.rmdir()
 
 
 def free_port() -> int:

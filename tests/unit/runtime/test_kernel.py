@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xpullm_runtime.cgroup import HostMemory, own_cgroup
+from xpullm_runtime.cgroup import HostMemory, MemoryCgroup, own_cgroup
 from xpullm_runtime.drm import render_nodes, total_vram
 from xpullm_runtime.envscripts import ALLOWED, EnvScriptError, parse, source
 from xpullm_runtime.fdinfo import GpuMemory, gpu_memory
@@ -39,7 +39,8 @@ def test_version_1_inside_a_container_shows_the_own_group_at_the_mounts_root(
         memory__limit_in_bytes="8589934592\n",
         memory__usage_in_bytes="3221225472\n",
         memory__max_usage_in_bytes="4294967296\n",
-        memory__stat="cache 5\ntotal_inactive_file 1073741824\n",
+        memory__stat="cache 5\ntotal_cache 2147483648\ntotal_shmem 536870912\n"
+        "total_inactive_file 1073741824\n",
         memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
     )
     group = own_cgroup(
@@ -50,13 +51,16 @@ def test_version_1_inside_a_container_shows_the_own_group_at_the_mounts_root(
         )
     )
     # Peak and kills count since the start, not since the group's birth.
-    assert group.sample() == HostMemory(8 * GIB, 3 * GIB, 2 * GIB, 3 * GIB, oom_kills=0)
+    # Of the 2 GiB of pages of files half a GiB is shared memory, which stays.
+    held = 3 * GIB // 2
+    assert group.sample() == HostMemory(8 * GIB, 3 * GIB, 2 * GIB, 3 * GIB, held, oom_kills=0)
     write(
         mount,
         memory__max_usage_in_bytes="5368709120\n",
         memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
     )
-    assert group.sample() == HostMemory(8 * GIB, 3 * GIB, 2 * GIB, 5 * GIB, oom_kills=1)
+    held = 7 * GIB // 2  # usage stood at 5 GiB since the last look, the cache at 1.5 GiB
+    assert group.sample() == HostMemory(8 * GIB, 3 * GIB, 2 * GIB, 5 * GIB, held, oom_kills=1)
 
 
 def test_version_2_with_an_old_kernel_keeps_the_highest_usage_seen(tmp_path: Path) -> None:
@@ -65,19 +69,26 @@ def test_version_2_with_an_old_kernel_keeps_the_highest_usage_seen(tmp_path: Pat
         mount / "user" / "session",
         memory__max="max\n",
         memory__current="3221225472\n",
-        memory__stat="anon 1\ninactive_file 0\n",
+        memory__stat="anon 1\nfile 1073741824\nshmem 0\ninactive_file 0\n"
+        "slab_reclaimable 1048576\n",
         memory__events="low 0\noom 0\noom_kill 0\n",
     )
     group = own_cgroup(
         proc(tmp_path, f"30 25 0:26 / {mount} rw - cgroup2 cgroup2 rw\n", "0::/user/session\n")
     )
-    assert group.sample() == HostMemory(0, 3 * GIB, 3 * GIB, 3 * GIB)
+    held = 2 * GIB - (1 << 20)
+    assert group.sample() == HostMemory(0, 3 * GIB, 3 * GIB, 3 * GIB, held)
     write(
         mount / "user" / "session",
         memory__current="1073741824\n",
         memory__events="low 0\noom 1\noom_kill 1\n",
     )
-    assert group.sample() == HostMemory(0, GIB, GIB, 3 * GIB, oom_kills=1)
+    assert group.sample() == HostMemory(0, GIB, GIB, 3 * GIB, held, oom_kills=1)
+
+
+def test_where_the_page_cache_is_not_told_nothing_is_said_of_the_rest(tmp_path: Path) -> None:
+    write(tmp_path, memory__current="3221225472\n")
+    assert MemoryCgroup(tmp_path, 2).sample() == HostMemory(0, 3 * GIB, 3 * GIB, 3 * GIB)
 
 
 def test_version_1_without_a_limit_has_none(tmp_path: Path) -> None:

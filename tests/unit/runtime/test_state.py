@@ -78,15 +78,15 @@ def test_a_line_that_breaks_our_reading_is_noted_and_output_flows_on(
 def test_what_was_measured_until_ready_is_kept_as_it_was() -> None:
     state = State(RuntimeConfig())
     state.on_output("stdout", b"INFO 01-11 15:51:18 [a.py:1] Model loading took 14.5 GiB and 8 s\n")
-    state.on_host(HostMemory(peak_bytes=900, working_set_bytes=500))
+    state.on_host(HostMemory(peak_bytes=900, held_peak_bytes=500))
     state.on_gpu(GpuMemory(device_bytes=700))
     assert state.snapshot()["start"] is None
     state.start_complete()
     start = state.snapshot()["start"]
     assert start["figures"] == {"weights_bytes": int(14.5 * 2**30)}
-    assert (start["hostPeakBytes"], start["hostWorkingSetPeakBytes"]) == (900, 500)
+    assert (start["hostPeakBytes"], start["hostHeldPeakBytes"]) == (900, 500)
     assert start["vramPeakBytes"] == 700
-    state.on_host(HostMemory(peak_bytes=2000, working_set_bytes=1900))
+    state.on_host(HostMemory(peak_bytes=2000, held_peak_bytes=1900))
     state.on_gpu(GpuMemory(device_bytes=1700))
     state.on_output("stdout", b"INFO 01-11 15:51:18 [a.py:1] Model loading took 1.0 GiB and 8 s\n")
     state.start_complete()
