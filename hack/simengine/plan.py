@@ -49,36 +49,27 @@ def resolve_v0(parsed: argparse.Namespace, model: Model) -> Arguments:
     """Defaults of vLLM 0.8 as ipex-llm builds it (engine/arg_utils.py, config.py)."""
     chunked = bool(parsed.enable_chunked_prefill)
     longest = _length(parsed, model, pydantic=False)
-    tokens = parsed.max_num_batched_tokens or (2048 if chunked else max(longest, 2048))
-    return _checked(
-        parsed, model, longest, tokens, chunked=chunked, sequences=256, utilization=0.9,
-        block_size=16,
-    )  # fmt: skip
+    return _checked(parsed, model, longest, chunked=chunked, utilization=0.9, block_size=16)
 
 
 def resolve_v1(parsed: argparse.Namespace, model: Model) -> Arguments:
     """Defaults of vLLM 0.26 for a device below 70 GiB."""
     chunked = parsed.enable_chunked_prefill is not False
     longest = _length(parsed, model, pydantic=True)
-    tokens = parsed.max_num_batched_tokens or (2048 if chunked else max(longest, 2048))
-    return _checked(
-        parsed, model, longest, tokens, chunked=chunked, sequences=256, utilization=0.92,
-        block_size=64,
-    )  # fmt: skip
+    return _checked(parsed, model, longest, chunked=chunked, utilization=0.92, block_size=64)
 
 
 def _checked(
     parsed: argparse.Namespace,
     model: Model,
     longest: int,
-    tokens: int,
     *,
     chunked: bool,
-    sequences: int,
     utilization: float,
     block_size: int,
 ) -> Arguments:
-    sequences = parsed.max_num_seqs or sequences
+    sequences = parsed.max_num_seqs or 256
+    tokens = parsed.max_num_batched_tokens or (2048 if chunked else max(longest, 2048))
     ranks = parsed.tensor_parallel_size
     if not chunked and tokens < longest:
         raise BadArgumentsError(
