@@ -145,24 +145,14 @@ def test_no_tokens_and_no_answer_is_a_hang(engine: TinyEngine, poller: Poller) -
     )
 
 
-def test_a_queue_that_moves_is_no_hang(engine: TinyEngine, poller: Poller) -> None:
-    """A completion waits behind others: tokens that flow meanwhile prove the engine alive."""
-    engine.flowing = True
-
-    def later(body: Mapping[str, Any], timeout: float) -> None:
-        engine.healths += 1
-        raise EngineError("TimeoutError: timed out", timed_out=True)
-
-    poller.suspicious.set()
-    with patch.object(poller._client, "complete", later):
-        poller.look()
-        poller._prove_if_needed()
-    assert poller.verdict is None
-
-
-def test_a_long_prefill_is_no_hang(engine: TinyEngine, poller: Poller) -> None:
-    """vLLM counts a prompt with its first token; until then only the cache fills."""
-    engine.filling = True
+@pytest.mark.parametrize("progress", ["flowing", "filling"])
+def test_a_queue_that_moves_and_a_long_prefill_are_no_hang(
+    engine: TinyEngine, poller: Poller, progress: str
+) -> None:
+    """A completion waits behind others: tokens that flow meanwhile prove the engine alive. vLLM
+    counts a prompt with its first token; until then only the cache fills.
+    """
+    setattr(engine, progress, True)
 
     def later(body: Mapping[str, Any], timeout: float) -> None:
         engine.healths += 1
