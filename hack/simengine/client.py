@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ class Engine:
             raise EngineDeadError from error
 
     def _read(self) -> None:
-        with self._socket.makefile("r") as lines:
+        # Reset, and not closed, where it died with requests unread.
+        with self._socket.makefile("r") as lines, suppress(ConnectionResetError):
             for line in lines:
                 self._take(json.loads(line))
         self.process.wait()

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from . import startup
@@ -118,7 +119,8 @@ class Peer:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        with self._socket.makefile("r") as lines:
+        # Reset, and not closed, where it ended with answers unread.
+        with self._socket.makefile("r") as lines, suppress(ConnectionResetError):
             for line in lines:
                 self._queue.put(json.loads(line))
         self._queue.put(None)
