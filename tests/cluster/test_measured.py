@@ -63,7 +63,8 @@ def test_a_healthy_deployment_says_what_its_engine_measured_and_is_then_left_alo
     assert found["planHash"] == plan["hash"]
     assert found["weightsBytes"] == int(float(weights[1]) * GIB)
     assert found["kvCacheTokens"] == int(blocks[1]) * 8
-    assert found["hostPeakBytes"] > 400 << 20  # what the engine really held while it loaded
+    # What the engine held while it loaded (for 75 ms all of it), and above it two interpreters.
+    assert 400 << 20 < found["hostPeakBytes"] < 480 << 20
     assert found["startSeconds"] >= 1
     errors = found["predictionErrors"]
     assert errors["weightsBytes"] == found["weightsBytes"] - plan["memory"]["weightsBytes"]
