@@ -141,7 +141,7 @@ def _with_plan(
         after, changed = _stepped(llmd, snapshot, found, reply, now, settings), True
     if reply.step is not None and reply.failure is not None:
         diagnosis = reply.failure.diagnosis
-        if diagnosis.actionable and diagnosis.helps == "arguments":
+        if diagnosis.actionable and diagnosis.helps == "arguments" and reply.matter is None:
             node, kernel = reply.place.node, reply.place.kernel
             seen.append(
                 decide_records.failed(

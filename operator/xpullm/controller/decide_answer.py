@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from xpullm.api import LLMDeployment
-from xpullm.controller.decide_cluster import room_elsewhere
 from xpullm.controller.decide_heal import (
     Place,
     ever_ready,
@@ -14,15 +13,17 @@ from xpullm.controller.decide_heal import (
     proposal,
     too_few,
 )
+from xpullm.controller.decide_node import to_blame
 from xpullm.controller.decide_plan import Standing, request_behind
 from xpullm.controller.decide_pods import Failure, failures, of_plan, ready
 from xpullm.controller.decide_rollout import Hold, hold
+from xpullm.controller.decide_room import room_elsewhere
 from xpullm.controller.types import Snapshot
 from xpullm.healing.growth import on_probation
 from xpullm.healing.heal import heal, propose
 from xpullm.healing.judge import outgrown
 from xpullm.healing.policy import policy_of
-from xpullm.healing.types import Step, Stop, Wait
+from xpullm.healing.types import NodeMatter, Step, Stop, Wait
 from xpullm.planner.types import Refusal
 
 NOWHERE = Place("", "")
@@ -30,10 +31,12 @@ NOWHERE = Place("", "")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`step` is taken now; `proposed` is shown; `hold`, `wait` and `stop` say why nothing is."""
+    """`step` is taken now; `proposed` is shown; `hold`, `wait` and `stop` say why nothing is.
+    `matter`: the failure is its node's."""
 
     failure: Failure | None = None
     place: Place = NOWHERE
+    matter: NodeMatter | None = None
     step: Step | None = None
     hold: Hold | None = None
     wait: Wait | None = None
@@ -64,7 +67,10 @@ def answer(
     request = request_behind(llmd, plan)
     if isinstance(request, Refusal):  # the catalogue lost what the stored plan was made from
         return replace(seen, stop=Stop(request.reason, f"{request.field}: {request.message}"))
-    policy = policy_of(llmd.spec, room_elsewhere=room_elsewhere(plan, snapshot, where.node, pods))
+    matter = None if too_much else to_blame(snapshot, standing, found, failure, where)
+    seen = replace(seen, matter=matter)
+    room = room_elsewhere(plan, standing.truth.template, snapshot, where.node)
+    policy = policy_of(llmd.spec, room_elsewhere=room, node_matter=matter)
     situation = (plan, failure.diagnosis, history, policy, request)
     same = [f for f in found if f.diagnosis.cause == failure.diagnosis.cause]
     times = max((f.runs for f in same), default=1)

@@ -1,8 +1,8 @@
-"""What the cluster offers: cards, how pods get them, and room on other nodes."""
+"""What the cluster offers: cards, and how pods get them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from xpullm import catalog
@@ -10,7 +10,7 @@ from xpullm.api import LLMDeployment, Reason
 from xpullm.catalog.types import GPU
 from xpullm.controller.decide_pods import dig, entries, text
 from xpullm.controller.types import Object, Snapshot
-from xpullm.planner.types import Plan, Refusal
+from xpullm.planner.types import Refusal
 from xpullm.resources import gpu
 
 
@@ -53,14 +53,15 @@ def allocation_of(llmd: LLMDeployment, card: GPU, snapshot: Snapshot) -> str:
     wanted = llmd.spec.gpu.allocation
     if wanted != "Auto":
         return wanted
-    offered = any(gpu.node_has(node, card) and _number(node, card) > 0 for node in snapshot.nodes)
+    plugin = any(gpu.node_has(node, card) and offered(node, card) > 0 for node in snapshot.nodes)
     can = snapshot.capabilities
-    if offered or not can.dra or gpu.DRIVER not in can.device_classes:
+    if plugin or not can.dra or gpu.DRIVER not in can.device_classes:
         return "DevicePlugin"
-    return "ResourceClaim" if _published(card, snapshot.resource_slices) else "DevicePlugin"
+    return "ResourceClaim" if published(card, snapshot.resource_slices) else "DevicePlugin"
 
 
-def _published(card: GPU, slices: Iterable[Object]) -> bool:
+def published(card: GPU, slices: Iterable[Object]) -> bool:
+    """Whether a driver publishes such a device."""
     return any(
         gpu.device_matches(device, card)
         for item in slices
@@ -75,41 +76,26 @@ def cards_in(snapshot: Snapshot) -> tuple[GPU, ...]:
         card
         for card in catalog.gpus().values()
         if any(gpu.node_has(node, card) for node in snapshot.nodes)
-        or _published(card, snapshot.resource_slices)
+        or published(card, snapshot.resource_slices)
     )
 
 
 def matching_nodes(card: GPU, snapshot: Snapshot) -> tuple[Object, ...]:
     """The nodes that have a card, by label or by what their driver publishes."""
-    published = {
+    by_driver = {
         text(item, "spec", "nodeName")
         for item in snapshot.resource_slices
-        if _published(card, (item,))
+        if published(card, (item,))
     }
     return tuple(
         node
         for node in snapshot.nodes
-        if gpu.node_has(node, card) or text(node, "metadata", "name") in published
+        if gpu.node_has(node, card) or text(node, "metadata", "name") in by_driver
     )
 
 
-def room_elsewhere(
-    plan: Plan, snapshot: Snapshot, failed_node: str, ours: Sequence[Object]
-) -> bool:
-    """Whether another node with the card could take the pod.
-
-    Pods of others are not seen (the operator reads only its own): the scheduler has the last word.
-    """
-    card = catalog.gpus()[plan.gpu]
-    avoided = {failed_node, *plan.avoid_nodes}
-    return any(
-        _usable(node) and _free(node, card, ours) >= plan.gpu_count
-        for node in matching_nodes(card, snapshot)
-        if text(node, "metadata", "name") not in avoided
-    )
-
-
-def _usable(node: Object) -> bool:
+def usable(node: Object) -> bool:
+    """Ready, and not cordoned."""
     is_ready = any(
         item.get("type") == "Ready" and item.get("status") == "True"
         for item in entries(node, "status", "conditions")
@@ -117,25 +103,12 @@ def _usable(node: Object) -> bool:
     return is_ready and not dig(node, "spec", "unschedulable")
 
 
-def _free(node: Object, card: GPU, ours: Sequence[Object]) -> int:
-    name, total = text(node, "metadata", "name"), _number(node, card)
-    used = sum(
-        _asked(container, card)
-        for pod in ours
-        if text(pod, "spec", "nodeName") == name
-        for container in entries(pod, "spec", "containers")
-    )
-    return total - used
+def offered(node: Object, card: GPU) -> int:
+    """Cards that the node's device plugin offers."""
+    return count(dig(node, "status", "allocatable", card.resource))
 
 
-def _number(node: Object, card: GPU) -> int:
-    return _count(dig(node, "status", "allocatable", card.resource))
-
-
-def _asked(container: Any, card: GPU) -> int:
-    return _count(dig(container, "resources", "limits", card.resource))
-
-
-def _count(value: Any) -> int:
+def count(value: Any) -> int:
+    """A whole quantity of an extended resource; 0 for what is none."""
     digits = str(value)
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0

@@ -90,22 +90,25 @@ def node_events(
 ) -> tuple[EventSpec, ...]:
     """A failing card or node is the node's matter: said there, once for each failure."""
     failure = reply.failure
-    if failure is None or not failure.ended:
+    if failure is None or not (failure.ended or reply.matter):
         return ()
     if reply.step is None and told_before(live, told):
         return ()
     moved = reply.step is not None and reply.step.lever == "node"
     node = next((n for n in nodes if n["metadata"]["name"] == failure.node), None)
-    if node is None or not (moved or failure.diagnosis.cause in NODE_CAUSES):
+    matter = reply.matter if reply.wait is None else None  # first it is only started again
+    if node is None or not (moved or matter or failure.diagnosis.cause in NODE_CAUSES):
         return ()
-    message = (
-        f"{sentence(found.plan, failure)}; LLMDeployment"
-        f" {live['metadata']['namespace']}/{live['metadata']['name']}"
-    )
+    who = f"LLMDeployment {live['metadata']['namespace']}/{live['metadata']['name']}"
+    message, mark = f"{sentence(found.plan, failure)}; {who}", failure.id
+    if matter is not None:  # the names first: an engine's line may be long
+        what = sentence(found.plan, failure)
+        message = f"{who}: its node or card fails, not its arguments: {matter.named}; {what}"
+        mark = f"{failure.id}/node"  # the failure may have been told before the others failed
     metadata = {"name": failure.node, "uid": node["metadata"]["uid"]}
     regarding = {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
     reason = str(EventReason.DEVICE_SUSPECT)
-    return (EventSpec("Warning", reason, "Diagnose", shorten(message), failure.id, regarding),)
+    return (EventSpec("Warning", reason, "Diagnose", shorten(message), mark, regarding),)
 
 
 def _event(kind: str, reason: EventReason, action: str, message: str, mark: str) -> EventSpec:

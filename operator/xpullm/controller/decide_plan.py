@@ -28,6 +28,7 @@ from xpullm.healing.tuning import key_of
 from xpullm.healing.types import PastStep
 from xpullm.planner import PlanRequest, decode, encode, inputs_hash, resolve, with_arguments
 from xpullm.planner import plan as make_plan
+from xpullm.planner.codec import plan_hash as hashed
 from xpullm.planner.types import Infeasible, Learned, Plan, Refusal
 from xpullm.resources import codec, names, others
 from xpullm.resources.deployment import Truth, read_truth, truth_of
@@ -76,6 +77,15 @@ def _unpacked(packed: str) -> Plan | None:
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     return plan if plan is not None and plan.gpu in catalog.gpus() else None
+
+
+@lru_cache(maxsize=4096)
+def placeless(packed: str) -> tuple[Plan, str] | None:
+    """A stored plan, and the hash that it has wherever it runs: moving away keeps it."""
+    plan = _unpacked(packed)
+    if plan is None:
+        return None
+    return plan, plan.hash if not plan.avoid_nodes else hashed(replace(plan, avoid_nodes=())).hash
 
 
 def standing(

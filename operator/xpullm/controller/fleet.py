@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from xpullm.api.reasons import Reason
+from xpullm.controller.fleet_nodes import NodeView
 from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, NODE, POD
 from xpullm.controller.store import Store
 from xpullm.controller.types import Fleet, Key, Object
@@ -46,6 +47,8 @@ class FleetView:
         self._active: dict[Key, Activity] = {}
         self._reserved: dict[Key, tuple[float, str, Activity]] = {}
         self._freed = False
+        self._nodes = NodeView(store)
+        self._woken: set[Key] = set()
 
     def touch(self, key: Key) -> None:
         """Objects of this deployment changed."""
@@ -72,6 +75,7 @@ class FleetView:
                 self._active.pop(other, None)
             else:
                 self._active[other] = activity
+            self._woken |= self._nodes.update(other)
         self._dirty.clear()
         self._expire(now)
         counted = {k: a for k, a in self._active.items() if k != key}
@@ -82,13 +86,20 @@ class FleetView:
                     shown if shown.canaries else promised,
                     replacing=shown.replacing or promised.replacing,
                 )
+        troubles, serving, held = self._nodes.others(key)
         return Fleet(
             rerolling=sum(activity.replacing for activity in counted.values()),
             canaries=_sum(counted.values(), now),
+            troubles=troubles,
+            serving=serving,
+            held=held,
         )
 
     def freed(self) -> Iterator[Key]:
-        """Those that wait for others, once after a canary held or a re-roll was complete."""
+        """Those that should look again, once: they wait for others and a canary held or a re-roll
+        was complete, or another deployment has begun to fail on their node."""
+        woken, self._woken = self._woken, set()
+        yield from woken
         if self._freed:
             self._freed = False
             for llmd in self._store.all(LLMDEPLOYMENT):

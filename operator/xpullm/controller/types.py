@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xpullm.healing.node import Trouble
+
 Object = Mapping[str, Any]
 Key = tuple[str, str]  # namespace, name
 
@@ -23,10 +25,18 @@ class Capabilities:
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """What other deployments are doing: `rerolling` counts re-rolls that replace Ready pods;
-    `canaries` maps (image, card, kernel) to (attempts under way, held, oldest start as epoch)."""
+    `canaries` maps (image, card, kernel) to (attempts under way, held, oldest start as epoch).
+
+    Known only for a deployment whose own pods fail: `troubles` of the others on nodes; `serving`,
+    where (image, card, kernel) and (plan, kernel) are Ready, any deployment's, at most two nodes
+    each; `held`, the cards of a node and resource that pods of others hold.
+    """
 
     rerolling: int = 0
     canaries: Mapping[tuple[str, str, str], tuple[int, int, float]] | None = None
+    troubles: tuple[Trouble, ...] = ()
+    serving: Mapping[tuple[str, ...], tuple[str, ...]] | None = None
+    held: Mapping[tuple[str, str], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from xpullm.healing.ladder import Move, Rule, rule_for
 from xpullm.healing.levers import batch, budget, correct, pod, storage
 from xpullm.healing.levers.common import Answer, users_own
 from xpullm.healing.situation import Proposal, Rejection, Situation, Why
-from xpullm.healing.types import PastStep, Step, Stop, Wait
+from xpullm.healing.types import NodeMatter, PastStep, Step, Stop, Wait
 
 LEVERS: dict[str, Callable[[Situation, Move], Answer]] = {
     "lower-budget": budget.lower,
@@ -51,6 +51,8 @@ def decide(situation: Situation) -> Step | Wait | Stop:
     rule = rule_for(situation.diagnosis, situation.pool)
     if (back := _take_back(situation)) is not None:
         return back
+    if situation.policy.node_matter is not None:
+        return _leave(situation, situation.policy.node_matter, rule)
     rejections: list[Rejection] = []
     partial: list[Proposal] = []
     for move in rule.moves:
@@ -68,6 +70,26 @@ def decide(situation: Situation) -> Step | Wait | Stop:
     if partial:
         return _taken(situation, max(partial, key=lambda proposal: proposal.relief_bytes))
     return _stop(rule, rejections)
+
+
+def _leave(situation: Situation, matter: NodeMatter, rule: Rule) -> Step | Wait | Stop:
+    """Away from the node, or a person: nothing else may change.
+
+    Where other deployments fail there too it goes at once. Else it is one pod of several, and
+    moving it rolls the healthy ones as well: the cause's own restarts come first.
+    """
+    waits = () if matter.others else rule.moves
+    for move in waits:
+        if move.lever == "wait" and (not move.times or situation.failures <= move.times):
+            return _wait(situation, move)
+    answer = _answer(situation, Move("node"))
+    if isinstance(answer, Rejection):
+        return Stop(
+            "NotHealable",
+            f"node {matter.node} or its card fails, not the arguments: {matter.told}; look at the"
+            f" node's kernel log, and cordon or repair it ({answer.text})",
+        )
+    return _taken(situation, answer)
 
 
 def _answer(situation: Situation, move: Move) -> Answer:
@@ -91,9 +113,9 @@ def _answer(situation: Situation, move: Move) -> Answer:
     stuck = without_effect(steps)
     if axis(lever) in stuck:
         return Rejection(lever, Why.NO_EFFECT, f"{lever} was changed before without effect")
-    if len(stuck) >= LEVERS_WITHOUT_EFFECT:
+    if len(tried := stuck - {"node"}) >= LEVERS_WITHOUT_EFFECT:  # a move says nothing of arguments
         return Rejection(
-            lever, Why.NO_EFFECT, f"changing {' and '.join(sorted(stuck))} did nothing"
+            lever, Why.NO_EFFECT, f"changing {' and '.join(sorted(tried))} did nothing"
         )
     if move.times and sum(step.lever == lever for step in steps) >= _allowance(situation, move):
         return Rejection(lever, Why.USED_UP, f"{lever} was changed {move.times} times already")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from xpullm.api.llmdeployment import LLMDeploymentSpec
 from xpullm.healing.history import LIMIT
-from xpullm.healing.types import Growth, Policy
+from xpullm.healing.types import Growth, NodeMatter, Policy
 
 START = 60  # per cent, where growth begins (the method of healing/growth.py)
 
 
-def policy_of(spec: LLMDeploymentSpec, *, room_elsewhere: bool = False) -> Policy:
-    """`room_elsewhere`: another matching node has room for a pod."""
+def policy_of(
+    spec: LLMDeploymentSpec,
+    *,
+    room_elsewhere: bool = False,
+    node_matter: NodeMatter | None = None,
+) -> Policy:
+    """`room_elsewhere`: another matching node has room for a pod. `node_matter`: why the failure to
+    be answered is its node's."""
     healing, resources = spec.healing, spec.pod.resources
     growth = healing.growth
     return Policy(
@@ -25,4 +31,5 @@ def policy_of(spec: LLMDeploymentSpec, *, room_elsewhere: bool = False) -> Polic
         ),
         user_memory_limit=bool(resources and resources.limits and "memory" in resources.limits),
         other_matching_node_has_room=room_elsewhere,
+        node_matter=node_matter,
     )

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from xpullm.planner.types import Plan
 
+NAMED = 5  # deployments named in one message; the rest are counted
+_ELSEWHERE = "while the same image, card and kernel serve elsewhere"
+
 
 @dataclass(frozen=True, slots=True)
 class Growth:
@@ -19,9 +22,40 @@ class Growth:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeMatter:
+    """A failure that is its node's, not the arguments'. `others`: the other deployments that fail
+    there, as namespace/name; without any it is this plan itself that serves on `home`."""
+
+    node: str
+    others: tuple[str, ...] = ()
+    home: str = ""
+
+    @property
+    def told(self) -> str:
+        """In words for the deployment's own people: who else runs there may be none of their
+        business."""
+        number = len(self.others)
+        if not number:
+            return f"the same plan serves on node {self.home}"
+        fail = "other deployments fail" if number > 1 else "other deployment fails"
+        return f"{number} {fail} on node {self.node} too, {_ELSEWHERE}"
+
+    @property
+    def named(self) -> str:
+        """In words for the node's people: with names, of bounded length."""
+        if not self.others:
+            return self.told
+        names = ", ".join(self.others[:NAMED])
+        more = f" and {len(self.others) - NAMED} more" if len(self.others) > NAMED else ""
+        fail = "fail" if len(self.others) > 1 else "fails"
+        return f"{names}{more} {fail} on node {self.node} too, {_ELSEWHERE}"
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """`spec.healing`. `may_change` holds Arguments, UserArguments, KVCacheType, GPUCount,
-    Quantization, UserMemoryLimit. `user_memory_limit`: the user set the host memory limit."""
+    """`spec.healing`, and what the cluster shows. `may_change` holds Arguments, UserArguments,
+    KVCacheType, GPUCount, Quantization, UserMemoryLimit. `user_memory_limit`: the user set the host
+    memory limit. `node_matter`: the failure is the node's, so no argument may change."""
 
     mode: str = "Auto"
     max_attempts: int = 6
@@ -29,6 +63,7 @@ class Policy:
     growth: Growth = Growth()
     user_memory_limit: bool = False
     other_matching_node_has_room: bool = False
+    node_matter: NodeMatter | None = None
 
 
 @dataclass(frozen=True, slots=True)

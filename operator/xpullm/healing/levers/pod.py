@@ -116,12 +116,14 @@ def node(situation: Situation, move: Move) -> Answer:
     if not situation.policy.other_matching_node_has_room:
         return Rejection("node", Why.NOT_APPLICABLE, "no other matching node has room")
     plan = situation.replan(situation.arguments, avoid_nodes=(*avoided, situation.node))
+    matter = situation.policy.node_matter
+    why = f": {matter.told}" if matter is not None else ""
     return Proposal(
         lever="node",
         before=situation.node,
         after="another",
         plan=plan,
-        text=f"node {situation.node} → another: the failure belongs to the node or its card",
+        text=f"node {situation.node} → another: the failure belongs to the node or its card{why}",
     )
 
 

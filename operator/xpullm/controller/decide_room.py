@@ -1,0 +1,163 @@
+"""Whether another node could take a pod: its cards, its labels, its taints.
+
+The scheduler has the last word. It sees what is not seen here: pods of others (the operator reads
+only its own), affinity between pods, memory and CPU.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from xpullm import catalog
+from xpullm.catalog.types import GPU
+from xpullm.controller.decide_cluster import count, matching_nodes, offered, usable
+from xpullm.controller.decide_pods import dig, entries, leaving, over, text, whole
+from xpullm.controller.types import Object, Snapshot
+from xpullm.planner.types import Plan
+from xpullm.resources import gpu
+
+PLUGIN_RESOURCES = f"{gpu.DRIVER}/"  # gpu.intel.com/i915, gpu.intel.com/xe
+KEEPS_OUT = ("NoSchedule", "NoExecute")  # PreferNoSchedule does not
+
+Held = Mapping[tuple[str, str], int]  # node and resource -> cards
+
+
+def room_elsewhere(plan: Plan, template: Object, snapshot: Snapshot, failed_node: str) -> bool:
+    """Whether another node with the card could take the pod. `template`: of the pods in force."""
+    card = catalog.gpus()[plan.gpu]
+    spec = dig(template, "spec")
+    by_claim = bool(entries(spec, "resourceClaims"))
+    resource = claimed(card.name) if by_claim else card.resource
+    held = Counter(snapshot.fleet.held or {})
+    held.update(dict(held_cards(snapshot.pods, snapshot.claim_templates, card.name)))
+    avoided = {failed_node, *plan.avoid_nodes}
+    for node in matching_nodes(card, snapshot):
+        name = text(node, "metadata", "name")
+        if name in avoided or not usable(node) or not admits(node, spec):
+            continue
+        total = _devices(name, card, snapshot.resource_slices) if by_claim else offered(node, card)
+        if total - held[name, resource] >= plan.gpu_count:
+            return True
+    return False
+
+
+def claimed(card: str) -> str:
+    """How cards that are held by ResourceClaims are counted: by what they are."""
+    return f"claim/{card}"
+
+
+def held_cards(
+    pods: Sequence[Object], templates: Iterable[Object], card: str
+) -> Iterator[tuple[tuple[str, str], int]]:
+    """Node and resource with the number of cards that these pods hold there."""
+    sizes = {text(item, "metadata", "name"): _size(item) for item in templates}
+    found: Counter[tuple[str, str]] = Counter()
+    for pod in pods:
+        node = text(pod, "spec", "nodeName")
+        if not node or over(pod) or leaving(pod):
+            continue
+        for container in entries(pod, "spec", "containers"):
+            limits = dig(container, "resources", "limits")
+            for name, value in limits.items() if isinstance(limits, Mapping) else ():
+                if str(name).startswith(PLUGIN_RESOURCES):
+                    found[node, str(name)] += count(value)
+        for claim in entries(pod, "spec", "resourceClaims"):
+            found[node, claimed(card)] += sizes.get(text(claim, "resourceClaimTemplateName"), 1)
+    yield from found.items()
+
+
+def _size(template: Object) -> int:
+    """Devices of one claim made from a ResourceClaimTemplate."""
+    requests = entries(template, "spec", "spec", "devices", "requests")
+    return sum(whole(request, "exactly", "count") for request in requests) or 1
+
+
+def _devices(node: str, card: GPU, slices: Iterable[Object]) -> int:
+    """Devices of this card that a node's driver publishes; of a pool only the newest generation
+    counts (resource.k8s.io/v1, ResourcePool.generation)."""
+    ours = [
+        item
+        for item in slices
+        if dig(item, "spec", "driver") == gpu.DRIVER and text(item, "spec", "nodeName") == node
+    ]
+    newest: dict[str, int] = {}
+    for item in ours:
+        pool = text(item, "spec", "pool", "name")
+        newest[pool] = max(newest.get(pool, 0), whole(item, "spec", "pool", "generation"))
+    return sum(
+        gpu.device_matches(device, card) and not _barred(device)
+        for item in ours
+        if whole(item, "spec", "pool", "generation") == newest[text(item, "spec", "pool", "name")]
+        for device in entries(item, "spec", "devices")
+    )
+
+
+def _barred(device: Object) -> bool:
+    return any(taint.get("effect") in KEEPS_OUT for taint in entries(device, "taints"))
+
+
+def admits(node: Object, spec: Any) -> bool:
+    """Whether labels and taints let the pod in: nodeSelector, required nodeAffinity, taints."""
+    labels = dig(node, "metadata", "labels")
+    labels = labels if isinstance(labels, Mapping) else {}
+    wanted = dig(spec, "nodeSelector")
+    if isinstance(wanted, Mapping) and any(labels.get(k) != v for k, v in wanted.items()):
+        return False
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    affinity = dig(spec, "affinity", "nodeAffinity", required)
+    if affinity is not None:
+        fields = {"metadata.name": text(node, "metadata", "name")}
+        terms = entries(affinity, "nodeSelectorTerms")
+        if not any(_selects(term, labels, fields) for term in terms):
+            return False
+    tolerations = entries(spec, "tolerations")
+    return all(
+        any(_tolerates(toleration, taint) for toleration in tolerations)
+        for taint in entries(node, "spec", "taints")
+        if taint.get("effect") in KEEPS_OUT
+    )
+
+
+def _selects(term: Object, labels: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """All of a term's requirements hold; an empty term selects nothing (v1.NodeSelectorTerm)."""
+    held = [_holds(item, labels) for item in entries(term, "matchExpressions")]
+    held += [_holds(item, fields) for item in entries(term, "matchFields")]
+    return bool(held) and all(held)
+
+
+def _holds(requirement: Object, labels: Mapping[str, Any]) -> bool:
+    key, values = str(requirement.get("key")), requirement.get("values")
+    values = values if isinstance(values, list | tuple) else ()
+    match requirement.get("operator"):
+        case "In":
+            return key in labels and labels[key] in values
+        case "NotIn":  # also where the label is absent
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case "DoesNotExist":
+            return key not in labels
+        case "Gt" | "Lt" as operator:
+            try:
+                have, bound = int(labels[key]), int(values[0])
+            except (KeyError, IndexError, TypeError, ValueError):
+                return False
+            return have > bound if operator == "Gt" else have < bound
+    return False
+
+
+def _tolerates(toleration: Object, taint: Object) -> bool:
+    """kubernetes api/core/v1/toleration.go, ToleratesTaint; operators unknown here tolerate
+    nothing."""
+    if toleration.get("effect") and toleration.get("effect") != taint.get("effect"):
+        return False
+    if toleration.get("key") and toleration.get("key") != taint.get("key"):
+        return False
+    match toleration.get("operator") or "Equal":
+        case "Equal":
+            return (toleration.get("value") or "") == (taint.get("value") or "")
+        case "Exists":
+            return True
+    return False

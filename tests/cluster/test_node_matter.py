@@ -1,0 +1,106 @@
+"""Two deployments fail on one node while their image serves on another: the node is left, and no
+argument changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from hack.cluster import Cluster
+from tests.cluster.kwok_world import CARD, World, last_word, public_log, world
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+
+IMAGE = "test/node-matter:1"
+OURS = {"test.xpullm.io/pool": "node-matter"}
+SPEC: dict[str, Any] = {"engine": {"image": IMAGE}, "pod": {"nodeSelector": OURS}}
+# Out of memory on a card of 15.11 GiB, long before the engine held what was planned for it.
+OOM = (
+    "INFO 11-23 02:00:00 [model_runner.py:1115] Loading model weights took 4.5100 GB\n"
+    "INFO 11-23 02:00:09 [executor_base.py:111] # xpu blocks: 7800, # CPU blocks: 512\n"
+    "INFO:     Application startup complete.\n"
+    "ERROR 11-23 02:01:00 [engine.py:448] Traceback (most recent call last):\n"
+    "ERROR 11-23 02:01:00 [engine.py:448] RuntimeError: XPU out of memory. Tried to allocate "
+    "130.00 MiB (GPU 0; 15.11 GiB total capacity; 11.09 GiB already allocated; 11.23 GiB reserved "
+    "in total by PyTorch)\n"
+)
+WAITS = "in 30 s (1 of 1)"
+
+
+@pytest.fixture
+def live(cluster: Cluster, tmp_path: Any) -> Iterator[World]:
+    log = tmp_path / "log"
+    with world(cluster, log) as w:
+        yield w
+        assert "Traceback" not in log.read_text()
+
+
+@contextmanager
+def node(cluster: Cluster, name: str, labels: dict[str, str]) -> Iterator[str]:
+    capacity = {"gpu.intel.com/i915": "3", "memory": "8Ti"}
+    cluster.add_kwok_node(name, {"xpullm.io/gpu-type": CARD, **labels}, capacity)
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "node", name, "--wait=false", check=False)
+
+
+def arguments(live: World, name: str) -> list[str]:
+    return list(live.template(name)["spec"]["containers"][0]["args"])
+
+
+def place(live: World, name: str) -> str:
+    return str(live.running(name)["spec"]["nodeName"])
+
+
+def said_of(live: World, node: str) -> list[str]:
+    """The operator's Events about a node; those of cluster-scoped objects lie in `default`."""
+    path = "/apis/events.k8s.io/v1/namespaces/default/events"
+    return [
+        item["note"]
+        for item in live.api.request("GET", path).body["items"]
+        if item["regarding"].get("name") == node and item["reason"] == "DeviceSuspect"
+    ]
+
+
+def test_a_node_on_which_two_deployments_fail_is_left_by_both(
+    cluster: Cluster, live: World
+) -> None:
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        bad = enter(node(cluster, "node-matter-a", OURS))
+        enter(node(cluster, "node-matter-foreign", {}))  # has the card, but not the user's label
+        first, second = (enter(live.deployed(name, **SPEC)) for name in ("first", "second"))
+        assert {place(live, name) for name in (first, second)} == {bad}
+        before = {name: arguments(live, name) for name in (first, second)}
+
+        live.end(first, last_word(public_log("F008")))  # a lost device, alone: started again
+        assert WAITS in live.until(first, "BackingOff")
+        cluster.kubectl("cordon", bad)
+        good = enter(node(cluster, "node-matter-b", OURS))
+        third = enter(live.deployed("third", **SPEC))
+        assert place(live, third) == good
+        live.serve(third)
+
+        live.end(second, last_word(OOM))
+        live.until(second, "Healing")
+        live.until(first, "Healing")  # it looks again, without a failure of its own
+        for name, cause in ((first, "device_lost"), (second, "device_oom_runtime")):
+            (step,) = live.healing(name)["history"]
+            assert (step["argument"], step["cause"]) == ("node", cause)
+            assert step["node"] == bad
+            assert arguments(live, name) == before[name]
+            assert place(live, name) == good
+        notes = live.wait(lambda: [n for n in said_of(live, bad) if "too, while" in n][1:])
+        assert notes
+        notes = said_of(live, bad)
+        for name in (first, second):
+            other = f"{live.namespace}/{name} fails on node {bad} too, while the same image"
+            assert any(other in note for note in notes)
+        assert not [r for r in live.list("TuningRecord") if outcomes(r) == {"Failed"}]
+
+
+def outcomes(record: dict[str, Any]) -> set[str]:
+    return {entry["outcome"] for entry in record["status"]["entries"]}
