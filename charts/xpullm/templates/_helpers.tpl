@@ -48,7 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [update]
 - apiGroups: [xpullm.io]
   resources: [tuningrecords]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create]
 - apiGroups: [xpullm.io]
   resources: [tuningrecords/status]
   verbs: [patch]

@@ -7,9 +7,10 @@ teaches goes before the Deployment's next plan, after which the failure is no ne
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from xpullm.controller.canonical import APPLIED_HASH, applied_hash, holds, with_hash
@@ -69,10 +70,10 @@ class Applier:
             NotOursError: a child's name is taken.
             ApiError: as the API server says.
         """
-        for spec in decision.events:
-            await self._tell(event(spec, llmd, self._instance, now))
-        for record in decision.records:
-            await self._learn(record)
+        await _all(
+            *(self._tell(event(spec, llmd, self._instance, now)) for spec in decision.events),
+            *(self._learn(record) for record in decision.records),
+        )
         for obj in decision.apply:
             await self._apply(obj, llmd)
         for api_version, kind_name, name, uid in decision.delete:
@@ -125,10 +126,12 @@ class Applier:
         if live is not None and live.get("status") == wanted.get("status"):
             return
         if live is None:
-            live = await self._look(TUNING_RECORD, namespace, name)
-        if live is None:
-            bare = {k: v for k, v in wanted.items() if k != "status"}
-            live = await self._write(TUNING_RECORD, bare)
+            try:
+                live = await self._api.create({k: v for k, v in wanted.items() if k != "status"})
+            except AlreadyExistsError as error:  # what it says is to be merged, not replaced
+                await self._look(TUNING_RECORD, namespace, name)
+                raise ConflictError(409, "Conflict", error.message) from error
+            self._overlay(TUNING_RECORD, live)
         await self._write_status(live, wanted.get("status"))
 
     async def _write_status(self, live: Object, status: Any) -> dict[str, Any]:
@@ -172,6 +175,13 @@ class Applier:
         if change is not None and kind is not LLMDEPLOYMENT:  # our own status is no news to us
             for key in concerned(self._store, change):
                 self._touched(key)
+
+
+async def _all(*writes: Coroutine[Any, Any, None]) -> None:
+    """All at once, each to its end; then the first error, if any."""
+    for error in await asyncio.gather(*writes, return_exceptions=True):
+        if error is not None:
+            raise error
 
 
 def unchanged(wanted: Object, live: Object) -> bool:

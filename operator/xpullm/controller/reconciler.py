@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 Decide = Callable[[Snapshot, float], Decision]
 
+# A re-roll is several writes, and what follows from it keeps the API server busy: when many fail at
+# once, so many are under way, and of the others the cause is told first.
+_REROLLS_AT_ONCE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -63,6 +67,7 @@ class Reconciler:
         self._capabilities = capabilities
         self._runtime = runtime
         self._clock = clock
+        self._rerolling = 0
 
     async def work(self) -> None:
         """Work until the queue is shut down."""
@@ -120,9 +125,9 @@ class Reconciler:
         if llmd is None or llmd["metadata"].get("deletionTimestamp"):
             return Outcome("gone")  # owner references do the rest
         decision = self._decided(snapshot, now)
-        if decision.rerolled and len(self._queue):
+        if decision.rerolled and self._rerolling >= _REROLLS_AT_ONCE:
             told = cause_alone(llmd, decision.status)
-            if told is not None:  # others wait: tell the cause, and act at the end of the line
+            if told is not None:
                 await self._report(key, llmd, Decision(status=told, cause_seen=decision.cause_seen))
                 self._queue.add(key)
                 return Outcome("told")
@@ -131,6 +136,13 @@ class Reconciler:
             self._fleet.reserve(
                 key, now, replacing=decision.replaces_ready, canary=bool(decision.cause_seen)
             )
+        self._rerolling += decision.rerolled
+        try:
+            return await self._written(key, llmd, decision, now)
+        finally:
+            self._rerolling -= decision.rerolled
+
+    async def _written(self, key: Key, llmd: Object, decision: Decision, now: float) -> Outcome:
         try:
             await self._applier.apply(llmd, decision, now)
         except RejectedError as error:

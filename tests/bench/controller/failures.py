@@ -23,8 +23,7 @@ from tests.bench.controller.sight import OWNER, Sight
 
 from xpullm.controller.client import Api
 from xpullm.controller.connection import load_configuration, new_client
-from xpullm.controller.errors import ConflictError
-from xpullm.controller.kinds import LLMDEPLOYMENT, POD
+from xpullm.controller.kinds import LLMDEPLOYMENT, POD, Kind
 from xpullm_runtime.config import RuntimeConfig
 from xpullm_runtime.judge import judge
 from xpullm_runtime.report import Report, encode
@@ -73,10 +72,18 @@ _SUMS = {
 }
 
 
+class Bystander(Api):
+    """One request to let a pod fail: the API server is the one that the operator waits for."""
+
+    async def annotate(self, kind: Kind, namespace: str, name: str, notes: dict[str, str]) -> None:
+        path, body = kind.path(namespace, name), {"metadata": {"annotations": notes}}
+        await self._request("patch", kind.plural, path, {}, body, "application/merge-patch+json")
+
+
 class Failures:
     """One round: deployments appear, all their engines die at once."""
 
-    def __init__(self, api: Api, sight: Sight, operator: OperatorProcess) -> None:
+    def __init__(self, api: Bystander, sight: Sight, operator: OperatorProcess) -> None:
         self._api, self._sight, self._operator = api, sight, operator
         self.rows: list[tuple[str, str, str]] = []
 
@@ -130,14 +137,7 @@ class Failures:
             f"{FAIL}-message": encode(word).decode(),
             f"{FAIL}-times": "1",
         }
-        for _ in range(3):
-            found = await self._api.get(POD, NAMESPACE, name)
-            found["metadata"]["annotations"] = {**found["metadata"]["annotations"], **notes}
-            try:
-                await self._api.update(found)
-            except ConflictError:
-                continue
-            return
+        await self._api.annotate(POD, NAMESPACE, name, notes)
 
     def _sums(self) -> dict[str, float]:
         return {name: self._operator.value(pattern) for name, pattern in _SUMS.items()}
@@ -205,7 +205,7 @@ async def measure(count: int) -> list[tuple[str, str, str]]:
                 {"gpu.intel.com/i915": str(count), "memory": "64Ti"},
             )
         client = new_client(await load_configuration(str(cluster.kubeconfig)))
-        api, sight = Api(client), Sight(client, NAMESPACE)
+        api, sight = Bystander(client), Sight(client, NAMESPACE)
         await sight.open()
         operator = OperatorProcess(cluster.kubeconfig, Path(folder) / "log")
         made = Failures(api, sight, operator)

@@ -49,7 +49,7 @@ def test_a_failure_is_event_then_record_then_deployment_then_status() -> None:
     writes = run(scenario())
     assert writes[0].startswith("create events m.")
     assert writes[1:] == [
-        "apply tuningrecords r",
+        "create tuningrecords r",
         "apply tuningrecords/status r",
         "apply deployments m",
         "apply llmdeployments/status m",
