@@ -32,9 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(ROOT).parts[0]
         if item.get_closest_marker("timeout") is None and kind in SECONDS:
             item.add_marker(pytest.mark.timeout(SECONDS[kind]))
-        # Real processes on a shared machine: one more try, shown as R. Never for anything else.
-        if kind in ("cluster", "engine"):
-            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=2))
 
 
 @pytest.fixture(scope="session")
