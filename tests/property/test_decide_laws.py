@@ -8,10 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.kstatus import lint_status
-from tests.unit.decide.world import World, failed_once, manifest, node, rolled
+from tests.unit.decide.world import KERNEL, World, failed_once, manifest, node, rolled
 
 from xpullm.controller.decide import decide
 from xpullm.controller.types import Fleet
+from xpullm.healing.node import Trouble
 from xpullm_runtime.report import Report
 
 # Any JSON at all: what an API object holds where we expect something else.
@@ -70,10 +71,21 @@ moves = st.lists(
         st.tuples(st.just("edit"), specs),
         st.tuples(st.just("later"), st.integers(1, 100_000)),
         st.tuples(st.just("fleet"), st.integers(0, 5)),
+        st.just(("company",)),
         st.tuples(st.just("tell"), st.none() | st.integers(0, 100)),
     ),
     max_size=8,
 )
+
+
+def company(world: World) -> Fleet:
+    """Another deployment loses its device on the first node; the image serves on a third."""
+    image = world.deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    card = world.llmd.get("status", {}).get("plan", {}).get("gpu", "")
+    kind = (image, card, KERNEL)
+    where = world.nodes[0]["metadata"]["name"]
+    trouble = Trouble("ns/other", where, kind, "other", "device_lost", time=None)
+    return Fleet(troubles=(trouble,), serving={kind: ("node-c",)})
 
 
 def play(world: World, move: tuple[Any, ...]) -> None:
@@ -95,6 +107,8 @@ def play(world: World, move: tuple[Any, ...]) -> None:
             world.tell(kv_usage_percent=usage)
         case ("fleet", number):
             world.fleet = Fleet(rerolling=number)
+        case ("company",) if exists:
+            world.fleet = company(world)
 
 
 @given(specs, moves)
