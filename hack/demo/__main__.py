@@ -14,7 +14,7 @@ from typing import Any
 from hack.cluster import Cluster, ClusterError, real_node_unavailable
 from hack.demo import images, objects
 from hack.demo.install import Operator, install_chart
-from hack.demo.timeline import Timeline, is_ready, is_stalled
+from hack.demo.timeline import Timeline, conditions, is_ready, is_stalled
 
 
 def main() -> int:
@@ -90,6 +90,8 @@ def story(cluster: Cluster, folder: Path) -> None:
     timeline.note("qwen2-72b: applied")
     refused = timeline.follow("qwen2-72b", is_stalled, 60)
     require(not is_ready(refused), "qwen2-72b is Ready")
+    told = conditions(refused)
+    require("Stalled=True Infeasible: " in told, f"qwen2-72b does not say what is too big: {told}")
 
     step("As a user sees it: kubectl get llmd -o wide")
     print(cluster.kubectl("get", "llmd", "-o", "wide").stdout)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import signal
-import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from tests.engine.supervised import supervised
-from tests.unit.runtime.test_kernel_oom import ENTER, MEMORY
+from tests.unit.runtime.conftest import Group, group, needs_memory_cgroup
 
 GIB = 2**30
 KIB = 2**10  # of KV cache per token: 2 x 2 layers x 2 heads x 64 x 2 bytes
@@ -60,28 +56,16 @@ def test_a_flag_of_another_version_is_nobody_s_but_ours(
 HOST_LIMIT_BYTES = 3 * GIB // 2  # the three processes of an idle vLLM take 4 GiB together
 
 
-@pytest.fixture
-def group() -> Iterator[Path]:
-    """A memory cgroup as a container has it, with less than vLLM needs."""
-    assert MEMORY is not None
-    folder = MEMORY[0] / f"xpullm-test-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    (folder / MEMORY[1]).write_text(str(HOST_LIMIT_BYTES))
-    yield folder
-    for _ in range(100):
-        if not (folder / "cgroup.procs").read_text():
-            break
-        time.sleep(0.1)
-    folder.rmdir()
+__all__ = ["group"]  # a fixture: a memory cgroup as a container has it
 
 
-@pytest.mark.skipif(MEMORY is None, reason="needs root and a writable memory cgroup")
+@needs_memory_cgroup
 def test_a_kill_by_the_kernel_is_named_whichever_process_it_hits(
-    engine_python: Path, tmp_path: Path, group: Path
+    engine_python: Path, tmp_path: Path, group: Group
 ) -> None:
-    enter = ("bash", "-c", ENTER, str(group))
+    group.limit(HOST_LIMIT_BYTES)
     flags = ("--max-model-len", "256")
-    with supervised(tmp_path, engine_python, *flags, wrapper=enter) as running:
+    with supervised(tmp_path, engine_python, *flags, wrapper=tuple(group.enter)) as running:
         code, report = running.ended()
     assert code != 0
     assert (report.cause, report.helps, report.actionable) == ("host_oom", "resources", True)
