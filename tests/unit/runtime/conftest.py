@@ -22,6 +22,8 @@ import pytest
 
 from xpullm_runtime.report import Report, decode
 
+from .tiny_engine import TinyEngine
+
 RUNTIME = Path(__file__).parents[3] / "runtime"
 TINY_ENGINE = Path(__file__).with_name("tiny_engine.py")
 
@@ -98,6 +100,14 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
         if run.process.poll() is None:
             run.process.send_signal(signal.SIGKILL)
         run.process.communicate()
+
+
+@pytest.fixture
+def engine() -> Iterator[TinyEngine]:
+    engine = TinyEngine().start()
+    yield engine
+    engine.shutdown()
+    engine.server_close()
 
 
 def _memory_controller() -> tuple[Path, int] | None:

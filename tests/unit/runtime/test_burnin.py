@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -20,14 +19,6 @@ pytestmark = pytest.mark.timeout(20)  # against hangs, on shared machines
 CONFIG = RuntimeConfig(
     burn_in_sequences=4, max_model_len=128, max_num_batched_tokens=64, burn_in_seconds=10
 )
-
-
-@pytest.fixture
-def engine() -> Iterator[TinyEngine]:
-    engine = TinyEngine().start()
-    yield engine
-    engine.shutdown()
-    engine.server_close()
 
 
 def burn(engine: TinyEngine, config: RuntimeConfig = CONFIG) -> Result:

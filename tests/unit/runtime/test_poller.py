@@ -24,14 +24,6 @@ CONFIG = RuntimeConfig(hang_seconds=0.2)
 
 
 @pytest.fixture
-def engine() -> Iterator[TinyEngine]:
-    engine = TinyEngine().start()
-    yield engine
-    engine.shutdown()
-    engine.server_close()
-
-
-@pytest.fixture
 def poller(engine: TinyEngine) -> Iterator[Poller]:
     poller = Poller(CONFIG, EngineClient(engine.port, {}), State(CONFIG))
     yield poller
