@@ -20,10 +20,10 @@ from xpullm.controller.decide_rollout import Hold, hold
 from xpullm.controller.decide_room import room_elsewhere
 from xpullm.controller.types import Snapshot
 from xpullm.healing.growth import on_probation
-from xpullm.healing.heal import heal, propose
+from xpullm.healing.heal import heal
 from xpullm.healing.judge import outgrown
 from xpullm.healing.policy import policy_of
-from xpullm.healing.types import NodeMatter, Step, Stop, Wait
+from xpullm.healing.types import NodeMatter, Policy, Step, Stop, Wait
 from xpullm.planner.types import Refusal
 
 NOWHERE = Place("", "")
@@ -71,15 +71,19 @@ def answer(
     seen = replace(seen, matter=matter)
     room = room_elsewhere(plan, standing.truth.template, snapshot, where.node)
     policy = policy_of(llmd.spec, room_elsewhere=room, node_matter=matter)
-    situation = (plan, failure.diagnosis, history, policy, request)
     same = [f for f in found if f.diagnosis.cause == failure.diagnosis.cause]
     times = max((f.runs for f in same), default=1)
-    outcome = heal(*situation, failures=times, node=where.node)
+
+    def healed(policy: Policy) -> Step | Wait | Stop:
+        return heal(
+            plan, failure.diagnosis, history, policy, request, failures=times, node=where.node
+        )
+
+    outcome = healed(policy)
     if isinstance(outcome, Wait):
         return replace(seen, wait=outcome)
     if isinstance(outcome, Stop):
-        observing = mode == "Observe"
-        shown = propose(*situation, failures=times, node=where.node) if observing else None
+        shown = healed(replace(policy, mode="Auto")) if mode == "Observe" else None
         return replace(seen, stop=outcome, proposed=proposal(shown))
     replaces = any(ready(pod) for pod in snapshot.pods)
     canary = (plan.image, plan.gpu, where.kernel)

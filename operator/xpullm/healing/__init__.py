@@ -1,11 +1,11 @@
 """What to change after a failure, in one step, and what was learned. Pure.
 
-`heal` answers a failure; `propose` gives the same answer without regard to the mode; `grow` raises
-utilization step by step; `tuning` keeps what held and what failed.
+`heal` answers a failure; `grow` raises utilization step by step; `tuning` keeps what held and what
+failed.
 """
 
 from xpullm.healing.growth import grow
-from xpullm.healing.heal import heal, propose
+from xpullm.healing.heal import heal
 from xpullm.healing.history import (
     decode_history,
     encode_history,
@@ -30,6 +30,5 @@ __all__ = [
     "judge",
     "judge_healthy",
     "past_step",
-    "propose",
     "status_history",
 ]

@@ -29,22 +29,8 @@ def heal(
     """
     if policy.mode == "Off":
         return Stop("HealingOff", "healing.mode is Off: nothing is changed")
-    answer = propose(plan, diagnosis, history, policy, request, failures=failures, node=node)
+    judged = judge(history, diagnosis)
+    answer = decide(situation_of(plan, diagnosis, judged, policy, request, failures, node))
     if policy.mode == "Observe" and isinstance(answer, Step):
         return Stop("ObserveOnly", f"healing.mode is Observe; proposed: {answer.text}")
     return answer
-
-
-def propose(
-    plan: Plan,
-    diagnosis: Diagnosis,
-    history: tuple[PastStep, ...],
-    policy: Policy,
-    request: PlanRequest,
-    *,
-    failures: int = 1,
-    node: str = "",
-) -> Step | Wait | Stop:
-    """The same answer as `heal`, whatever the mode: what Observe shows in status."""
-    judged = judge(history, diagnosis)
-    return decide(situation_of(plan, diagnosis, judged, policy, request, failures, node))

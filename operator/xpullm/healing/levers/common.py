@@ -75,10 +75,6 @@ def relief(situation: Situation, plan: Plan) -> int:
     return peak_bytes(before, phase) - peak_bytes(after, phase)
 
 
-def sentence(lever: str, before: object, after: object, why: str) -> str:
-    return f"{lever} {before} → {after}: {why}"
-
-
 def proposal(
     lever: str,
     before: object,
@@ -91,7 +87,7 @@ def proposal(
     relief_bytes: int = 0,
 ) -> Proposal:
     """A change that people read in events and status as what moves, and why."""
-    text = sentence(lever, before, after, why)
+    text = f"{lever} {before} → {after}: {why}"
     return Proposal(lever, str(before), str(after), plan, text, direction, enough, relief_bytes)
 
 

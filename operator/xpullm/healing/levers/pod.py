@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from xpullm.api import format_bytes
 from xpullm.healing.ladder import Move
-from xpullm.healing.levers.common import Answer, sentence, user_rejection
+from xpullm.healing.levers.common import Answer, proposal, user_rejection
 from xpullm.healing.situation import GIB, MIB, Proposal, Rejection, Situation, Why
 
 
@@ -82,7 +82,7 @@ def startup_deadline(situation: Situation, move: Move) -> Answer:
         before=str(now),
         after=str(longer),
         plan=situation.replan(situation.arguments, startup_deadline_seconds=longer),
-        text=sentence("startup-deadline", f"{now} s", f"{longer} s", "the start takes longer"),
+        text=f"startup-deadline {now} s → {longer} s: the start takes longer",
         direction=+1,
     )
 
@@ -94,14 +94,9 @@ def swap_space(situation: Situation, _move: Move) -> Answer:
         return owned
     if not arguments.swap_space_gib:
         return Rejection("swap-space", Why.NOT_APPLICABLE, "no swap space is used")
-    return Proposal(
-        lever="swap-space",
-        before=f"{arguments.swap_space_gib:g}",
-        after="0",
-        plan=situation.replan(replace(arguments, swap_space_gib=0.0)),
-        text=f"swap-space {arguments.swap_space_gib:g} → 0: it is pinned host memory",
-        direction=-1,
-    )
+    plan = situation.replan(replace(arguments, swap_space_gib=0.0))
+    before = f"{arguments.swap_space_gib:g}"
+    return proposal("swap-space", before, 0, plan, "it is pinned host memory", direction=-1)
 
 
 def node(situation: Situation, move: Move) -> Answer:
@@ -117,14 +112,9 @@ def node(situation: Situation, move: Move) -> Answer:
         return Rejection("node", Why.NOT_APPLICABLE, "no other matching node has room")
     plan = situation.replan(situation.arguments, avoid_nodes=(*avoided, situation.node))
     matter = situation.policy.node_matter
-    why = f": {matter.told}" if matter is not None else ""
-    return Proposal(
-        lever="node",
-        before=situation.node,
-        after="another",
-        plan=plan,
-        text=f"node {situation.node} → another: the failure belongs to the node or its card{why}",
-    )
+    why = "the failure belongs to the node or its card"
+    why += f": {matter.told}" if matter is not None else ""
+    return proposal("node", situation.node, "another", plan, why)
 
 
 def environment(situation: Situation, move: Move) -> Answer:
