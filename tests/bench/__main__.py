@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("estimator", "diagnosis", "healing", "controller")
+BENCHES = ("estimator", "diagnosis", "healing", "controller", "controller.failures")
 
 
 def main() -> int:

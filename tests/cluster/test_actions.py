@@ -15,7 +15,7 @@ import pytest
 from hack.cluster import Cluster
 from tests.cluster.kwok_world import World, last_word, nodes, public_log, world
 
-from xpullm.controller.canonical import quantity
+from xpullm.api import parse_quantity
 from xpullm_runtime.cgroup import HostMemory
 from xpullm_runtime.config import ENV as RUNTIME_ENV
 from xpullm_runtime.watch import Verdict
@@ -138,7 +138,8 @@ def test_one_lever_moves(live: World, case: Case) -> None:
         if flag.startswith("--"):
             assert (step["from"], step["to"]) == moved[flag]
         if case.rises is not None:
-            assert (quantity(step["to"]) > quantity(step.get("from") or "0")) is case.rises
+            raised = parse_quantity(step["to"]) > parse_quantity(step.get("from") or "0")
+            assert raised is case.rises
         events = live.events(name)
         for text in (told, events["ArgumentChanged"]):
             assert case.cause in text

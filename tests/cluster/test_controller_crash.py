@@ -24,6 +24,7 @@ class Dying:
         self._namespace = namespace
         self._k = k
         self._mode = mode
+        self._dead = False
         self.writes: list[str] = []
 
     async def list(self, kind: Any, namespace: str | None = None) -> Any:
@@ -43,12 +44,15 @@ class Dying:
         await self._write("delete", self._api.delete, *place)
 
     async def _write(self, what: str, write: Any, *arguments: Any) -> Any:
+        if self._dead:
+            raise Crash(what)
         self.writes.append(what)
         fatal = len(self.writes) == self._k
-        if fatal and self._mode == "before":
-            raise Crash(what)
-        answer = await write(*arguments)
-        if fatal:
+        self._dead = fatal and self._mode == "before"
+        if not self._dead:
+            answer = await write(*arguments)
+            self._dead |= fatal
+        if self._dead:
             raise Crash(what)
         return answer
 
@@ -105,7 +109,7 @@ async def live(cluster: Cluster, namespace: str, k: int, mode: str) -> tuple[int
         try:
             await Operator(dying).settle()  # type: ignore[arg-type]
         except Crash:
-            assert len(dying.writes) == k
+            assert len(dying.writes) >= k  # of writes that go out together, the next one too
         after = Dying(api, namespace)
         await Operator(after).settle()  # type: ignore[arg-type]
         last = Dying(api, namespace)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xpullm.api import parse_quantity as quantity
+from xpullm.api import parse_quantity
 from xpullm.controller.kinds import GROUP
 from xpullm.controller.types import Object
 
@@ -92,6 +92,6 @@ def _same_quantity(wanted: Any, live: Any) -> bool:
     if wanted == live:
         return True
     try:
-        return quantity(str(wanted)) == quantity(str(live))
+        return parse_quantity(str(wanted)) == parse_quantity(str(live))
     except ValueError:
         return False
