@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 
-from .normalize import MATCH_CHARS, Line, is_echo, is_source, read
+from .normalize import MATCH_CHARS, Line, goes_on, is_echo, is_source, read
 from .scan import Log
 from .signatures import Signature, by_literal
 
@@ -55,6 +55,7 @@ def on_line(
     """
     out: list[Hit] = []
     joined: str | None = None
+    clauses: list[int] | None = None
     for signature in wanted:
         hit = _on_its_own(signature, line, lines, end)
         if hit is None and signature.where == "head" and len(line.full) > _WRAPPED and lines:
@@ -62,10 +63,12 @@ def on_line(
                 joined = _joined(lines, line)
             hit = _on_joined(signature, line, joined)
         if hit is None and signature.where == "head" and lines:
-            hit = _in_the_middle(signature, line)
+            if clauses is None:
+                clauses = _clauses(line.full)
+            hit = _in_the_middle(signature, line, clauses)
         if hit is not None:
             out.append(hit)
-    return [] if out and is_echo(line.full) else out
+    return [] if out and (is_echo(line.full) or goes_on(line)) else out
 
 
 @cache
@@ -131,11 +134,20 @@ def _in_word(text: str, at: int) -> bool:
     return before.isascii() and before.isalnum()
 
 
-def _in_the_middle(signature: Signature, line: Line) -> Hit | None:
-    if is_source(line.full) or _excluded(signature, line):
-        return None
+def _clauses(text: str) -> list[int]:
+    """Where a message may begin within a line; nowhere in a source line."""
+    if is_source(text):
+        return []
+    starts = (found.end() for found in islice(_CLAUSE.finditer(text), _CLAUSES))
+    return [at for at in starts if not _in_word(text, at)]
+
+
+def _in_the_middle(signature: Signature, line: Line, clauses: Sequence[int]) -> Hit | None:
     pattern, text = _compiled(signature.regex), line.full
-    starts = {text.find(literal) for literal in signature.literals}
-    starts.update(found.end() for found in islice(_CLAUSE.finditer(text), _CLAUSES))
-    found = any(pattern.match(text, at) for at in starts if at >= 0 and not _in_word(text, at))
-    return Hit(signature, line, weak=True) if found else None
+    starts = (text.find(literal) for literal in signature.literals)
+    own = [at for at in starts if at >= 0 and not _in_word(text, at)]
+    if not any(pattern.match(text, at) for at in (*own, *clauses)):
+        return None
+    if is_source(text) or _excluded(signature, line):
+        return None
+    return Hit(signature, line, weak=True)

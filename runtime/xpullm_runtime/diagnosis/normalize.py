@@ -53,6 +53,9 @@ _ECHO = re.compile(
     r"\b(?:body|payload|query|completion|echo)[\"']?\s?[:=]\s?[\"'{\[b]"
 )
 _SOURCE = re.compile(r"(?:raise|return|assert|logger\.|print\(|self\.|f?[\"'])|\w+ = ")
+# A logger's warning that says how the software carries on is not a failure.
+_GOES_ON = re.compile(r"[Ff]all(?:ing|s) back|will be disabled|Retrying with a new port")
+_BELOW_ERROR = ("DEBUG", "INFO", "WARNING", "WARN", "I", "W")
 _RANKS = (("worker", 0), ("ray", 0), ("wrapperwithloadbit", 0), ("enginecore", 1), ("engine", 1))
 
 
@@ -115,6 +118,11 @@ def read(raw: str, index: int = 0) -> Line:
 def is_echo(text: str) -> bool:
     """The line repeats what a user sent (request logging, a body, a message built from input)."""
     return text.startswith('{"') or bool(_ECHO.search(text))
+
+
+def goes_on(line: Line) -> bool:
+    """A logger says below ERROR what it does instead."""
+    return line.level in _BELOW_ERROR and bool(_GOES_ON.search(line.full))
 
 
 def is_source(text: str) -> bool:

@@ -18,8 +18,8 @@ SEARCHED_CHARS = 500_000  # of what is left once repetition is taken out
 NARROW, WIDE = 78, 260  # widths of terminals that people copy logs from
 LONG = 2000  # a longer line may have lost its newlines
 PER_SHAPE = 60  # occurrences of one line shape that are looked at, first and last ones
-PER_LITERAL = 30  # shapes with one literal that are looked at, first and last ones
-MAX_LINES = 800  # lines that patterns are tried on, at most
+PER_LITERAL = 20  # shapes with one literal that are looked at, first and last ones
+MAX_LINES = 600  # lines that patterns are tried on, at most
 
 _NO_DIGITS = str.maketrans("", "", "0123456789")
 # What begins a record of its own: a process tag, a level, a stamp, a traceback.
@@ -67,7 +67,9 @@ class Log:
         for shape in self._unique:
             self._starts.append(at)
             at += len(shape) + 1
-        self._text = " ".join(self._unique)
+        text = " ".join(self._unique)
+        # Literals are ASCII; one odd character would make the whole text wide, and slow to search.
+        self._text = text if text.isascii() else text.encode("ascii", "replace").decode("ascii")
         self.end = max(
             (i for i, line in enumerate(lines) if line and not line.isspace()), default=0
         )
