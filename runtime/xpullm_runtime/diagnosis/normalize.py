@@ -54,7 +54,10 @@ _ECHO = re.compile(
 )
 _SOURCE = re.compile(r"(?:raise|return|assert|logger\.|print\(|self\.|f?[\"'])|\w+ = ")
 # A logger's warning that says how the software carries on is not a failure.
-_GOES_ON = re.compile(r"[Ff]all(?:ing|s) back|will be disabled|Retrying with a new port")
+_GOES_ON = re.compile(
+    r"[Ff]all(?:ing|s)? ?back|(?:will be|is|are) disabled|[Dd]isabling|not enabled:|[Cc]onsider "
+    r"|\binstead\b|Retrying with a new port"
+)
 _BELOW_ERROR = ("DEBUG", "INFO", "WARNING", "WARN", "I", "W")
 _RANKS = (("worker", 0), ("ray", 0), ("wrapperwithloadbit", 0), ("enginecore", 1), ("engine", 1))
 
