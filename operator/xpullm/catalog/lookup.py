@@ -11,14 +11,15 @@ from xpullm.catalog.types import GPU, Engine
 
 
 def nearest(value: str, names: Iterable[str], limit: int = 3) -> tuple[str, ...]:
-    """The names most like `value`, best first: those that begin with it, then those spelled alike;
-    the first names where nothing is alike."""
+    """The names most like `value`, best first: those that begin with it, those that hold it, then
+    those spelled alike; the first names where nothing is alike."""
     import difflib  # only needed to explain a refusal
 
     known = list(names)
     folded = {n.casefold(): n for n in reversed(known)}
     wanted = value.casefold()
-    longer = [f for f in folded if wanted and f.startswith(wanted)][::-1]
+    holding = [f for f in reversed(folded) if wanted and wanted in f]
+    longer = sorted(holding, key=lambda f: not f.startswith(wanted))
     found = dict.fromkeys((*longer, *difflib.get_close_matches(wanted, folded, limit, 0.5)))
     return tuple(folded[f] for f in found)[:limit] or tuple(known[:limit])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from xpullm.catalog import (
     GPU,
@@ -17,11 +17,12 @@ from xpullm.catalog import (
     models,
     nearest,
     quantizations,
+    version_key,
 )
 from xpullm.planner.combine import combine
 from xpullm.planner.facts import ModelFacts, parse_config
 from xpullm.planner.fields import FactsError
-from xpullm.planner.request import PlanRequest
+from xpullm.planner.request import Choice, PlanRequest, UserArguments
 from xpullm.planner.types import Refusal, Serving
 from xpullm.planner.userargs import check_together, read_arguments
 
@@ -61,13 +62,11 @@ def resolve(
     choices = combine(parsed, pairs, name, named_card=spec.gpu.type, engine=spec.engine.name)
     if isinstance(choices, Refusal):
         return choices
-    rows = tuple((a.name, a.value) for a in spec.engine.args)
-    user = read_arguments(rows, choices[0].engine)
-    if isinstance(user, Refusal):
-        return user
-    if choices[0].engine.chunked_prefill == "none":
-        user = replace(user, enable_chunked_prefill=False)
-    problem = check_together(user, serving.context_length)
+    accepted = _with_flags(spec, choices)
+    if isinstance(accepted, Refusal):
+        return accepted
+    user, choices = accepted
+    problem = check_together(user, serving)
     if problem is not None:
         return problem
     if user.max_model_len and user.max_model_len > parsed.max_position:
@@ -173,14 +172,19 @@ def _engine_problem(spec: LLMDeploymentSpec) -> Refusal | None:
             version,
             "spec.engine.version needs spec.engine.name, whose version it is",
         )
-    if version is not None and name is not None and find_engine(name, version) is None:
-        listed = ", ".join(e.version for e in engines()[name])
-        return Refusal(
-            "UnknownEngine",
-            "spec.engine.version",
-            version,
-            f"{name} version {version!r} isn't a version; known: {listed}",
-        )
+    if version is not None and name is not None:
+        listed = [e.version for e in engines()[name]]
+        if find_engine(name, version) is None:
+            said = f"{name} version {version!r} isn't a version; known: {', '.join(listed)}"
+            return Refusal("UnknownEngine", "spec.engine.version", version, said)
+        if version not in listed and spec.engine.image is None:
+            return Refusal(
+                "UnknownEngine",
+                "spec.engine.version",
+                version,
+                f"the catalogue has no image of {name} {version}; use one of {', '.join(listed)},"
+                " or name your own image in spec.engine.image",
+            )
     return None
 
 
@@ -191,6 +195,22 @@ def _engine_for(spec: LLMDeploymentSpec, gpu: GPU) -> Engine | None:
     if name is not None:
         return default_engine(name, gpu.architecture) or default_engine(name)
     return default_engine(gpu.default_engine, gpu.architecture)
+
+
+def _with_flags(
+    spec: LLMDeploymentSpec, choices: tuple[Choice, ...]
+) -> tuple[UserArguments, tuple[Choice, ...]] | Refusal:
+    """The user's flags, and the choices whose engine takes them; else the newest one's refusal."""
+    rows = tuple((a.name, a.value) for a in spec.engine.args)
+    read = {c.engine.key: read_arguments(rows, c.engine) for c in choices}
+    taken = tuple(c for c in choices if isinstance(read[c.engine.key], UserArguments))
+    if not taken:
+        newest = max((c.engine for c in choices), key=lambda e: version_key(e.vllm_version))
+        return cast(Refusal, read[newest.key])
+    user = cast(UserArguments, read[taken[0].engine.key])
+    if all(c.engine.chunked_prefill == "none" for c in taken):
+        user = replace(user, enable_chunked_prefill=False)
+    return user, taken
 
 
 def _check_ranks(facts: ModelFacts, tensor: int | None) -> Refusal | None:

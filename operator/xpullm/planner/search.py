@@ -52,15 +52,17 @@ class Found:
 
 
 def wish_of(serving: Serving, user: UserArguments, max_position: int) -> Wish:
-    """Fills in defaults: the model's own context, min(2048, context), 8 sequences, 1."""
+    """Fills in defaults: the model's own context, min(2048, context), 8 sequences or the floor
+    where that is higher, 1."""
     context = user.max_model_len or serving.context_length or max_position
     if user.enable_chunked_prefill is False and user.max_num_batched_tokens:
         context = min(context, user.max_num_batched_tokens)  # prompts run whole
     floor_context = min(serving.min_context_length or min(2048, context), context)
-    concurrency = serving.concurrency or user.max_num_seqs or DEFAULT_CONCURRENCY
+    least = serving.min_concurrency or 1
+    concurrency = serving.concurrency or user.max_num_seqs or max(DEFAULT_CONCURRENCY, least)
     if user.max_num_seqs:
         concurrency = min(concurrency, user.max_num_seqs)
-    floor_concurrency = min(serving.min_concurrency or 1, concurrency)
+    floor_concurrency = min(least, concurrency)
     if user.max_model_len:
         floor_context = context
     return Wish(

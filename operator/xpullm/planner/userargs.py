@@ -7,7 +7,7 @@ from typing import Any
 
 from xpullm.catalog import Engine, nearest
 from xpullm.planner.request import UserArguments
-from xpullm.planner.types import Refusal
+from xpullm.planner.types import Refusal, Serving
 
 _INTEGERS = {
     "max-model-len": "max_model_len",
@@ -125,8 +125,9 @@ def _float(text: str) -> float | None:
     return number if number == number else None
 
 
-def check_together(user: UserArguments, context: int | None) -> Refusal | None:
-    """Contradictions between the user's own flags, and with the wished context."""
+def check_together(user: UserArguments, serving: Serving) -> Refusal | None:
+    """Contradictions between the user's own flags, and with the wishes and floors."""
+    context = serving.context_length
     tokens, sequences, length = (
         user.max_num_batched_tokens,
         user.max_num_seqs,
@@ -152,6 +153,14 @@ def check_together(user: UserArguments, context: int | None) -> Refusal | None:
             str(user.max_model_len),
             f"contradicts spec.serving.contextLength {context}; keep one of them",
         )
+    for name, given, field, floor in (
+        ("max-model-len", user.max_model_len, "minContextLength", serving.min_context_length),
+        ("max-num-seqs", user.max_num_seqs, "minConcurrency", serving.min_concurrency),
+    ):
+        if given and floor and given < floor:
+            return _refuse(
+                name, str(given), f"is below spec.serving.{field} {floor}; raise it, or lower that"
+            )
     if user.kv_cache_memory_bytes and user.num_gpu_blocks_override:
         return _refuse(
             "num-gpu-blocks-override",

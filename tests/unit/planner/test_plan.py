@@ -240,13 +240,25 @@ def test_host_memory_holds_the_checkpoint_while_quantizing() -> None:
     assert planned(spec("Qwen/Qwen3-8B", gpu=B60)).host.request_bytes < 10 * GIB
 
 
+@pytest.mark.parametrize("floor", [16, 100])
+def test_a_floor_of_concurrency_above_the_default_is_kept(floor: int) -> None:
+    made = planned(spec("Qwen/Qwen3-8B", gpu=B60, serving={"minConcurrency": floor}))
+    assert made.concurrency >= floor
+    assert int(dict(made.flags)["max-num-seqs"] or 0) >= floor
+
+
+def test_a_floor_of_concurrency_that_does_not_fit() -> None:
+    impossible(spec("Qwen/Qwen3-8B", gpu=B60, serving={"minConcurrency": 4000}))
+
+
 def test_prompts_are_not_logged() -> None:
     assert "disable-log-requests" in dict(planned(seed_spec()).flags)
     assert "enable-log-requests" not in dict(planned(spec("Qwen/Qwen3-8B", gpu=B60)).flags)
 
 
 def test_a_version_newer_than_the_catalogue_says_so() -> None:
-    made = planned(spec("Qwen/Qwen3-8B", gpu=B60, engine={"name": "vllm", "version": "0.40.0"}))
+    engine = {"name": "vllm", "version": "0.40.0", "image": "me/vllm:0.40.0"}
+    made = planned(spec("Qwen/Qwen3-8B", gpu=B60, engine=engine))
     assert any("vllm 0.40.0 isn't in the catalogue" in note for note in made.notes)
 
 

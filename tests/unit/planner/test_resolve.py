@@ -34,6 +34,13 @@ def args(*rows: tuple[str, str | None]) -> dict[str, Any]:
             ["0.26.0"],
         ),
         (
+            spec(engine={"name": "vllm", "version": "0.40.0"}),
+            "UnknownEngine",
+            "spec.engine.version",
+            ["no image of vllm 0.40.0", "0.26.0", "spec.engine.image"],
+        ),
+        (spec(gpu={"type": "B60"}), "UnknownGPU", "spec.gpu.type", ["nearest: arc-pro-b60"]),
+        (
             spec(engine={"version": "0.26.0"}),
             "UnknownEngine",
             "spec.engine.version",
@@ -121,6 +128,31 @@ def test_the_users_own_flags_are_checked(
 def test_a_flag_against_the_wish() -> None:
     given = seed_spec(engine=args(("max-model-len", "4096")), serving={"contextLength": 8192})
     assert "contradicts spec.serving.contextLength 8192" in refusal_of(given).message
+
+
+@pytest.mark.parametrize(
+    ("row", "serving", "words"),
+    [
+        (("max-model-len", "1024"), {"minContextLength": 2048}, "spec.serving.minContextLength"),
+        (("max-num-seqs", "4"), {"minConcurrency": 8}, "spec.serving.minConcurrency 8; raise it"),
+    ],
+)
+def test_a_flag_below_a_floor(row: tuple[str, str], serving: dict[str, int], words: str) -> None:
+    assert words in refusal_of(seed_spec(engine=args(row), serving=serving)).message
+
+
+def test_without_a_card_the_choices_are_those_that_take_the_flags() -> None:
+    flag = args(("kv-cache-memory-bytes", "1G"))
+    made = planned(spec(engine={"name": "vllm", **flag}))
+    assert (made.gpu, made.engine_version) == ("arc-pro-b60", "0.26.0")
+    wrong = refusal_of(spec(engine={"name": "vllm", **args(("max-num-seq", "4"))}))
+    assert "isn't a flag of vllm 0.26.0" in wrong.message
+
+
+def test_an_older_engine_among_the_choices_takes_nothing_from_the_newer_ones() -> None:
+    made = planned(spec(engine={"name": "vllm"}))
+    assert made.engine_version == "0.26.0"
+    assert "no-enable-chunked-prefill" not in dict(made.flags)
 
 
 def test_no_chunked_prefill_needs_a_batch_of_the_context() -> None:
