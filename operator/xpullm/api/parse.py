@@ -162,6 +162,12 @@ def _say(item: Any) -> str:
             return "must be a mapping"
         case "tuple_type":
             return "must be a list"
+        case "string_type":
+            return "must be a string: write it in quotes"
+        case "int_type" | "int_from_float":
+            return "must be a whole number" + ", without quotes" * isinstance(item["input"], str)
+        case "bool_type":
+            return "must be true or false, without quotes"
         case "value_error":
             return str(context["error"])
     message = str(item["msg"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -24,30 +25,47 @@ NOTHING_FAILED = ("sigterm",)
 def diagnose(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[LOG|POD]", help="A log ('-': standard input); with -n a pod."),
+        typer.Argument(metavar="LOG|POD", help="A log ('-': standard input); with -n a pod."),
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Read the live pod POD there.")
+        str | None,
+        typer.Option("--namespace", "-n", metavar="NS", help="Read the live pod POD there."),
     ] = None,
     file: Annotated[
         str | None,
-        typer.Option("--file", "-f", help="A pod as YAML or JSON (kubectl get pod -o yaml)."),
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="A pod as YAML or JSON (kubectl get pod -o yaml), '-' for standard input.",
+        ),
     ] = None,
     container: Annotated[
-        str, typer.Option("--container", "-c", help="The engine's container.")
+        str, typer.Option("--container", "-c", metavar="NAME", help="The engine's container.")
     ] = "engine",
     exit_code: Annotated[
-        int | None, typer.Option(help="Exit code of the engine, where it is known.")
+        int | None,
+        typer.Option(metavar="CODE", help="Exit code of the engine, where it is known."),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="Engine and version, such as 'vllm 0.25' or 'ipex-llm'.")
+        str | None,
+        typer.Option(metavar="ENGINE", help="Engine, and version: 'vllm 0.25', 'ipex-llm'."),
     ] = None,
     batch: Annotated[
-        bool, typer.Option("--batch", help="JSON lines in (id, log, exit_code, pod), JSON out.")
+        bool,
+        typer.Option(
+            "--batch",
+            help="JSON lines in (id, log, exit_code, pod), from standard input or the file LOG;"
+            " JSON out.",
+        ),
     ] = False,
-    output: Annotated[str, typer.Option("--output", "-o", help=" | ".join(FORMATS))] = "table",
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FORMAT", help=" | ".join(FORMATS))
+    ] = "table",
 ) -> None:
-    """Name what happened, what helps, what doesn't, and what the operator would do.
+    """Name the cause of a failure and what helps.
+
+    Also what does not help, and what the operator would do.
 
     Exit codes: 0 nothing failed (or a batch was answered), 2 invalid input, 3 a failure was found.
     """
@@ -66,7 +84,9 @@ def diagnose(
         typer.echo(json.dumps(rows[0] if len(rows) == 1 else rows, indent=2))
     else:
         for where, _, found in results:
-            typer.echo(render(where, found, first_move(found, engine)))
+            # https://no-color.org; without a terminal typer leaves colour out by itself
+            colour = False if os.environ.get("NO_COLOR") else None
+            typer.echo(render(where, found, first_move(found, engine)), color=colour)
     raise typer.Exit(3 if any(failed(one, found) for _, one, found in results) else 0)
 
 
@@ -122,9 +142,10 @@ def collect(
     if file is not None:
         pods, events = in_manifest(file)
         for pod in pods:
-            name = pod.get("metadata", {}).get("name", "?")
+            metadata = pod.get("metadata")
+            name = metadata.get("name") if isinstance(metadata, dict) else None
             yield (
-                f"pod {name}",
+                f"pod {name or '?'}",
                 Evidence(log=log, exit_code=exit_code, pod=pod, container=container, events=events),
             )
         return
@@ -181,20 +202,29 @@ def answer_rows(path: str | None) -> None:
         write_rows(sys.stdin.buffer)
         return
     try:
-        with Path(str(path)).open("rb") as file:
-            write_rows(file)
+        file = Path(str(path)).open("rb")  # noqa: SIM115 - a broken pipe is not the file's error
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
+    with file:
+        write_rows(file)
 
 
 def write_rows(source: IO[bytes]) -> None:
+    number = 0
     while line := source.readline(ROW_BYTES):
+        number += 1
         if not line.strip():
             continue
-        while len(line) >= ROW_BYTES and not line.endswith(b"\n"):
-            line = source.readline(ROW_BYTES)  # the rest of a row that is too long to be read
+        row, wrong = {}, ""
         try:
+            if len(line) >= ROW_BYTES and not line.endswith(b"\n"):
+                while (rest := source.readline(ROW_BYTES)) and not rest.endswith(b"\n"):
+                    pass
+                raise ValueError(f"longer than {ROW_BYTES} bytes")
             row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = {}
-        sys.stdout.write(json.dumps(diagnose_row(row)) + "\n")
+            if not isinstance(row, dict):
+                raise ValueError(f"must be a JSON object, is {type(row).__name__}")
+        except (ValueError, RecursionError) as error:
+            row, wrong = {}, f"line {number}: not a JSON row: {error}"
+        answer = diagnose_row(row) | ({"reason": wrong} if wrong else {})
+        sys.stdout.write(json.dumps(answer) + "\n")

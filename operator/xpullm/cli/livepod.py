@@ -25,6 +25,7 @@ def evidence_of(namespace: str, name: str, container: str) -> Evidence:
     """
     from kubernetes import client, config
     from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
 
     try:
         config.load_kube_config()  # type: ignore[no-untyped-call]
@@ -39,6 +40,9 @@ def evidence_of(namespace: str, name: str, container: str) -> Evidence:
         raise InputError(f"kubeconfig: {error}") from error
     except ApiException as error:
         raise InputError(f"pod {namespace}/{name}: {_reason(error)}") from error
+    except HTTPError as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(f"the API server of the kubeconfig doesn't answer: {reason}") from error
     items = events.get("items")
     return Evidence(
         log=_log(core, namespace, name, container, pod),

@@ -26,7 +26,8 @@ def show_version(wanted: bool) -> None:
 
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Plan, check and diagnose LLM inference on Intel GPUs."""
@@ -44,7 +45,11 @@ def build(argv: list[str]) -> typer.Typer:
 def main() -> None:
     # pydantic would read the metadata of every installed package to look for plugins (20 ms).
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    build(sys.argv[1:])()
+    try:
+        build(sys.argv[1:])()
+    except OSError as error:  # commands answer for what they read; this is what they write
+        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

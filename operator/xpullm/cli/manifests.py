@@ -12,7 +12,21 @@ import yaml
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
 MAX_DEPTH = 100  # libyaml's composer recurses in C and would crash the process
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+SUFFIXES = (".yaml", ".yml", ".json")  # what kubectl reads of a folder
+_SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class LOADER(_SAFE):  # type: ignore[misc]
+    """A key that is there twice is an error, as for kubectl; YAML libraries take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(None, None, f"{key.value!r} twice", key.start_mark)
+                seen.add(key.value)
+        return dict(super().construct_mapping(node, deep))
 
 
 class InputError(Exception):
@@ -34,15 +48,28 @@ class Manifest:
 
 
 def load(paths: Iterable[str], kind: str = "LLMDeployment") -> list[Manifest]:
-    """All documents of `kind` in the files ("-": standard input), in order.
+    """All documents of `kind` in the files and folders ("-": standard input), in order.
 
     Raises:
         InputError: a file can't be read or is not YAML, or none of `kind` is there.
     """
-    found = [m for path in paths for m in documents(path) if m.document.get("kind") == kind]
+    every = [m for path in paths for file in files(path) for m in documents(file)]
+    found = [m for m in every if m.document.get("kind") == kind]
     if not found:
-        raise InputError(f"no {kind} in {', '.join(paths)}")
+        others = sorted({str(m.document.get("kind", "no kind"))[:63] for m in every})
+        there = f"; there is {', '.join(others[:5])}" if others else ""
+        raise InputError(f"no {kind} in {', '.join(paths)}{there}")
     return found
+
+
+def files(path: str) -> list[str]:
+    """The path itself, or the manifests of a folder by name, without those of folders below."""
+    if not Path(path).is_dir():
+        return [path]
+    try:
+        return sorted(str(file) for file in Path(path).iterdir() if file.suffix in SUFFIXES)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
 
 
 def read_text(path: str) -> str:
@@ -61,7 +88,7 @@ def read_text(path: str) -> str:
 
 
 def documents(path: str) -> Iterator[Manifest]:
-    """All documents of a file, of any kind.
+    """All documents of a file, of any kind; the items of a List are documents of their own.
 
     Raises:
         InputError: it can't be read, is not YAML, or holds something else than mappings.
@@ -76,7 +103,10 @@ def documents(path: str) -> Iterator[Manifest]:
     for number, document in enumerate(loaded, 1):
         where = path if len(loaded) == 1 else f"{path}, document {number}"
         if isinstance(document, dict):
-            yield Manifest(where, document)
+            items = document.get("items") if document.get("kind") == "List" else None
+            for item in items if isinstance(items, list) else [document]:
+                if isinstance(item, dict):
+                    yield Manifest(where, item)
         elif document is not None:
             raise InputError(f"{where}: must be a mapping, is {type(document).__name__}")
 
@@ -96,4 +126,4 @@ def _depth(text: str) -> int:
 
 
 def _one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()).replace(' in "<unicode string>",', " at")

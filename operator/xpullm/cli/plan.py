@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,19 +20,33 @@ FORMATS = ("table", "json", "yaml", "helm-values", "args")
 
 def plan(
     file: Annotated[
-        list[str], typer.Option("--file", "-f", help="Manifest, '-' for standard input.")
+        list[str],
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Manifest, folder of manifests, or '-' for standard input (repeat).",
+        ),
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help=" | ".join(FORMATS))] = "table",
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FORMAT", help=" | ".join(FORMATS))
+    ] = "table",
     explain: Annotated[
         bool, typer.Option("--explain", help="Formula, inputs and source of each line.")
     ] = False,
     config: Annotated[
         str | None,
-        typer.Option(help="config.json of the model, where the catalogue does not know it."),
+        typer.Option(
+            metavar="FILE", help="config.json of the model, where the catalogue does not know it."
+        ),
     ] = None,
     gpu: Annotated[
         list[str] | None,
-        typer.Option(help="Card that there is (repeat); absent: every card of the catalogue."),
+        typer.Option(
+            metavar="CARD",
+            help="Card to choose from where the spec names none (repeat); absent: every card of"
+            " the catalogue.",
+        ),
     ] = None,
 ) -> None:
     """Plan each LLMDeployment, or say why it cannot be and what can. Needs no cluster.
@@ -41,6 +56,7 @@ def plan(
     if output not in FORMATS:
         fail(f"--output: {output!r} is not one of {', '.join(FORMATS)}")
     try:
+        check_cards(gpu or ())
         facts = model_facts(config) if config else None
         results = [(m, plan_one(m, facts, gpu, explain)) for m in load(file)]
         results = [(m, in_words_of_the_shell(r, config)) for m, r in results]
@@ -53,6 +69,15 @@ def plan(
 def fail(message: str) -> None:
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(2)
+
+
+def check_cards(names: Iterable[str]) -> None:
+    from xpullm.catalog import gpus, nearest
+
+    for name in names:
+        if name not in gpus():
+            near = ", ".join(nearest(name, gpus()))
+            raise InputError(f"--gpu: {name!r} isn't in the catalogue; nearest: {near}")
 
 
 def model_facts(path: str) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_every_problem_is_told_with_path_and_value() -> None:
         engine={"args": [{"name": "max-num-seqs", "value": 4}]},
     )
     assert [(p.path, p.value, p.message) for p in problems(manifest)] == [
-        ("spec.engine.args[0].value", "4", "input should be a valid string"),
+        ("spec.engine.args[0].value", "4", "must be a string: write it in quotes"),
         ("spec.replicas", "-1", "must be at least 0"),
         ("spec.service.type", "Public", "must be 'ClusterIP', 'NodePort' or 'LoadBalancer'"),
         ("spec.service.port", "0", "must be at least 1"),

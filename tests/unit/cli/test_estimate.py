@@ -37,6 +37,16 @@ def lines(*rows: object) -> bytes:
 
 
 class TestBatch:
+    def test_rows_of_a_file(self, shell: Shell, tmp_path: Path) -> None:
+        path = tmp_path / "rows.jsonl"
+        path.write_bytes(lines(row(id="a"), row(id="b")))
+        ran = shell("estimate", "--batch", "-f", str(path), "-o", "json")
+        assert (ran.code, [json.loads(x)["id"] for x in ran.out.splitlines()]) == (0, ["a", "b"])
+
+    def test_a_file_that_cannot_be_read(self, shell: Shell) -> None:
+        ran = shell("estimate", "--batch", "-f", "no/rows.jsonl")
+        assert (ran.code, ran.err) == (2, "error: no/rows.jsonl: No such file or directory\n")
+
     def test_one_answer_for_each_row_in_order(self, shell: Shell) -> None:
         ran = shell("estimate", "--batch", stdin=lines(row(id="a"), b"\n", row(id="b")))
         answers = [json.loads(line) for line in ran.out.splitlines()]

@@ -141,7 +141,8 @@ class TestBadInput:
         ("content", "says"),
         [
             ("a: [b", "not YAML"),
-            ("kind: Service", "no LLMDeployment in"),
+            ("kind: Service", "; there is Service"),
+            ("kind: LLMDeployment\nspec: {a: 1, a: 2}", "'a' twice at line 2, column 14"),
             ("- 1", "must be a mapping, is list"),
             ("", "no LLMDeployment in"),
             ("[" * 100_000 + "]" * 100_000, "nested more than 100 levels deep"),
@@ -186,6 +187,22 @@ class TestBadInput:
             "  spec.gpu.typ = arc-a770-16g: unknown field: did you mean `type`?",
             "  spec.quantisation = sym_int4: unknown field: did you mean `quantization`?",
         ]
+
+    def test_an_unknown_card(self, shell: Shell) -> None:
+        ran = shell("plan", "-f", SEED, "--gpu", "b60")
+        said = "error: --gpu: 'b60' isn't in the catalogue; nearest: arc-pro-b60\n"
+        assert (ran.code, ran.out, ran.err) == (2, "", said)
+
+    def test_a_folder_is_its_manifests_by_name(self, shell: Shell) -> None:
+        ran = shell("plan", "-f", str(EXAMPLES), "-o", "json")
+        told = [Path(value["source"]).name for value in ran.json]
+        assert (ran.code, told) == (0, sorted(path.name for path in EXAMPLES.glob("*.yaml")))
+
+    def test_a_list_as_kubectl_prints_it(self, shell: Shell, tmp_path: Path) -> None:
+        item = yaml.safe_load(Path(SEED).read_text())
+        path = tmp_path / "list.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [item, item]}))
+        assert len(shell("plan", "-f", str(path), "-o", "json").json) == 2
 
     def test_standard_input_is_a_dash(self, shell: Shell) -> None:
         ran = shell("plan", "-f", "-", "-o", "json", stdin=Path(SEED).read_bytes())

@@ -89,6 +89,25 @@ def test_a_batch_answers_every_row():
     ]  # fmt: skip
     assert set(answers[0]) == {"id", "cause", "phase", "helps", "first_move", "evidence"}
 
+    assert [one.get("reason", "")[:23] for one in answers] == [
+        "", "line 3: not a JSON row:", "line 4: not a JSON row:", "",
+    ]  # fmt: skip
+
+
+def test_a_pod_without_a_name(tmp_path):
+    (tmp_path / "pod.yaml").write_text("kind: Pod\nmetadata: 5\nstatus: []\n")
+    done = run("-f", str(tmp_path / "pod.yaml"))
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (
+        0, "pod ?: unknown (The cause was not found)",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "coloured"), [("", True), ("1", False)])
+def test_no_colour_where_it_is_unwanted(monkeypatch, setting, coloured):
+    monkeypatch.setenv("NO_COLOR", setting)
+    asked = CliRunner().invoke(build(["diagnose"]), ["diagnose", "-"], input=LOG, color=True)
+    assert ("\x1b" in asked.stdout) == coloured
+
 
 @pytest.mark.parametrize(
     ("args", "message"),
