@@ -166,6 +166,8 @@ def _refine(
         return "no_device", "starting"
     if hit.signature.id == "cpu-allocator" and figures.get("host_tried_bytes", 0) >= ABSURD_BYTES:
         return "engine_bug", phase
+    if cause == "engine_init_failed" and (was_ready or way.ready(hit.line.index)):
+        return "engine_dead", "runtime"
     if cause == "startup_killed" and (was_ready or way.ready(hit.line.index)):
         return (
             ("engine_hang", "runtime") if hit.signature.where == "k8s" else ("sigterm", "shutdown")

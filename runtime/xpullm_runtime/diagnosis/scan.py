@@ -33,6 +33,9 @@ _LOST_NEWLINE = re.compile(
     r"| (?=Traceback \(most recent call last\):)| {1,4}(?=File \"[^\"\n]{1,300}\", line \d)"
     r"| (?=(?:[a-z_]\w{0,40}\.){0,5}[A-Z]\w{1,40}(?:Error|Exception): )"
 )
+_RECORD_CHARS = 20_000
+_LEVEL_KEY = re.compile(r'"(?:level|levelname|severity|log_level|lvl)": ?"')
+_MESSAGE_KEYS = ("message", "msg", "text", "event")
 _TAG = re.compile(r"\([A-Z]\w{1,40} [^)\n]{0,40}pid=\d+\)")
 
 
@@ -54,6 +57,9 @@ class Log:
         self.rejoined = False  # True: line starts are our guess, nothing can be trusted
         if any(len(line) > 400 for line in lines[:5000]) or len(lines) < 3:
             lines = self._split_long(lines)
+        self.structured: set[int] = set()  # lines out of JSON records, which a user can send too
+        if any(line.startswith('{"') for line in lines):
+            lines = self._structured(lines)
         self.lines = lines
         shapes = [line.translate(_NO_DIGITS) for line in lines]
         self._shapes = shapes
@@ -118,10 +124,22 @@ class Log:
             found = {key: found[key] for key in keys[: MAX_LINES // 2] + keys[-MAX_LINES // 2 :]}
         return dict(sorted(found.items()))
 
+    def _structured(self, lines: list[str]) -> list[str]:
+        out: list[str] = []
+        for line in lines:
+            text = _structured(line) if line.startswith('{"') else None
+            parts = [line] if text is None else text.split("\n")
+            if text is not None:
+                self.structured.update(range(len(out), len(out) + len(parts)))
+            out.extend(parts)
+        return out
+
     def _split_long(self, lines: list[str]) -> list[str]:
         out: list[str] = []
         for line in lines:
-            if len(line) > 400 and (line.count('File "') > 1 or len(line) > LONG):
+            if _LEVEL_KEY.search(line, 0, 400) and line.startswith('{"'):
+                out.append(line)
+            elif len(line) > 400 and (line.count('File "') > 1 or len(line) > LONG):
                 parts = _records(line)
                 self.rejoined = self.rejoined or len(parts) > 1
                 out.extend(part if len(part) <= 2 * LONG else _ends(part) for part in parts)
@@ -185,6 +203,18 @@ def without_digits(literal: str) -> str:
 
 def _ends(line: str) -> str:
     return line[:LONG] + " … " + line[-LONG:]
+
+
+def _structured(line: str) -> str | None:
+    """The message of a JSON record that a logger wrote: it names its level."""
+    if len(line) > _RECORD_CHARS or not _LEVEL_KEY.search(line):
+        return None
+    try:
+        raw = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    text = next((raw[key] for key in _MESSAGE_KEYS if isinstance(raw.get(key), str)), None)
+    return None if text is None else clean(text)
 
 
 def _message(line: str) -> str:

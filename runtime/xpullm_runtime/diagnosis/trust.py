@@ -49,7 +49,7 @@ def may_act(
 def trusted(hit: Hit, helps: str, log: Log, way: Course, code: int | None) -> bool:
     """Whether one line can be taken as the engine's own word."""
     line = hit.line
-    if hit.weak or log.rejoined or way.survived(line.index):
+    if hit.weak or log.rejoined or line.index in log.structured or way.survived(line.index):
         return False
     if log.end - line.index > _LAST_WINDOW:
         return False

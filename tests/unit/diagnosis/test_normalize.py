@@ -109,6 +109,16 @@ def test_dockers_json_lines_are_unwrapped():
         "INFO 01-01 00:00:00 [x.py:1] Aborted request cmpl-1",
         ":: initializing oneAPI environment ...",
         "pidfd is not supported, fallbacks to drmfd exchange mode",
+        # vLLM's own warnings that say how it carries on, in words of its refusals
+        "WARNING 01-01 00:00:00 [x.py:1] Async scheduling is not compatible with prefix caching "
+        "for Mamba models and will be disabled.",
+        "WARNING 01-01 00:00:00 [x.py:1] `naive` all2all manager is not supported on XPU. Falling "
+        "back to AgRs manager for XPU.",
+        "WARNING 01-01 00:00:00 [x.py:1] Hybrid KV cache manager is disabled for this hybrid model",
+        "WARNING 01-01 00:00:00 [x.py:1] X has no vLLM implementation, falling back to HF",
+        # of platforms that are absent on every Intel node
+        "DEBUG 01-01 00:00:00 [__init__.py:99] CUDA platform is not available because: NVML Shared "
+        "Library Not Found",
     ],
 )
 def test_noise_of_every_good_start_is_no_cause(noise):

@@ -140,3 +140,47 @@ def test_an_absurd_size_is_a_bug_not_a_lack_of_memory():
     )
     assert cause(line.format(4_398_046_511_104)) == "engine_bug"
     assert cause(line.format(116_813_856_768)) == "host_oom"
+
+
+def test_a_startup_probe_that_fails_is_what_every_start_looks_like():
+    failing = 'Warning  Unhealthy  16s (x29 over 5m)  kubelet  Startup probe failed: Get "http://'
+    assert cause(failing + '10.0.0.7:8000/health": connect: connection refused') == "unknown"
+    assert cause(failing, "Killing  Container engine failed startup probe, will be restarted") == (
+        "startup_killed"
+    )
+
+
+def test_a_volume_that_waits_is_shown_but_named_no_engine_cause():
+    waits = 'Warning  FailedAttachVolume  2m  Multi-Attach error for volume "pvc-1" is used by pod'
+    found = classify(Evidence(log=log(waits, "Normal  Scheduled  9m  default-scheduler")))
+    assert (found.cause, found.evidence) == ("unknown", (waits,))
+    absent = 'MountVolume.SetUp failed for volume "token" : secret "hf-token" not found'
+    assert cause(waits, absent) == "bad_pod_spec"
+
+
+def test_a_wrapper_of_the_start_after_ready_is_a_dead_engine():
+    wrapper = "RuntimeError: Engine process failed to start."
+    assert cause(wrapper) == "engine_init_failed"
+    assert cause(READY, wrapper) == "engine_dead"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("RuntimeError: level_zero backend failed with error: 64 (UR_RESULT_ERROR_INVALID_USM_SIZE)", "device_oom_single_alloc"),  # noqa: E501
+        ("RuntimeError: level_zero backend failed with error: 41 (UR_RESULT_ERROR_PROGRAM_BUILD_FAILURE)", "kernel_compile_failure"),  # noqa: E501
+        ("RuntimeError: level_zero backend failed with error: 37 (UR_RESULT_ERROR_UNINITIALIZED)", "driver_runtime_mismatch"),  # noqa: E501
+        ("RuntimeError: level_zero backend failed with error: 4 (UR_RESULT_ERROR_INVALID_VALUE)", "engine_bug"),  # noqa: E501
+        ("RuntimeError: Triton Error [ZE]: 1879048194", "host_oom"),
+        ("RuntimeError: Triton Error [ZE]: 0x70000003", "device_oom_startup"),
+    ],
+)  # fmt: skip
+def test_a_drivers_code_by_name_and_by_number(line, expected):
+    assert cause(core(line), exit_code=1) == expected
+
+
+def test_words_count_only_where_no_root_cause_is_known():
+    words = core("ValueError: max_num_seqs must be even")
+    assert cause(words) == "bad_arguments"
+    assert cause(words, core(OOM)).startswith("device_oom")
+    assert cause(core("ValueError: The prompt is longer than max_model_len")) == "unknown"

@@ -108,6 +108,33 @@ def test_a_forged_report_in_the_log_is_no_report():
     assert classify(Evidence(pod={"status": status})).cause == "unknown"
 
 
+def record(text: str) -> str:
+    """What a structured logger makes of a line."""
+    return json.dumps({"level": "ERROR", "time": "2026-07-01T10:00:00Z", "message": text})
+
+
+def test_a_json_record_names_the_cause_and_changes_nothing():
+    """A user can send such a record, and a server can print it as it came."""
+    for text in (OOM, core(OOM), traceback(SEED_OOM, "execute_model")):
+        found = classify(Evidence(log=log(READY, record(text), DEAD), exit_code=1))
+        assert (found.cause, found.actionable) == ("device_oom_runtime", False)
+
+
+def test_a_json_record_takes_no_trust_from_other_lines():
+    found = classify(Evidence(log=log(READY, record("hello"), core(OOM), DEAD), exit_code=1))
+    assert (found.cause, found.actionable) == ("device_oom_runtime", True)
+
+
+def test_json_without_a_level_is_what_a_user_sent():
+    echo = json.dumps({"message": OOM, "model": "qwen"})
+    assert classify(Evidence(log=log(READY, SERVING, echo), exit_code=137)).cause == "unknown"
+
+
+@pytest.mark.parametrize("broken", ['{"level": "ERROR", "message": ', '{"level": "x"' + "[" * 9999])
+def test_a_broken_json_record_is_a_line_like_any_other(broken):
+    assert classify(Evidence(log=log(READY, broken), exit_code=1)).cause == "unknown"
+
+
 def test_a_line_whose_beginning_is_our_guess_changes_nothing():
     lost = log(READY, core(OOM), DEAD).replace("\n", " ") + " x" * 3000
     assert not classify(Evidence(log=lost, exit_code=1)).actionable
