@@ -230,7 +230,9 @@ def request_behind(llmd: LLMDeployment, plan: Plan) -> PlanRequest | Refusal:
     """The request that a plan in force answers: what was chosen then stays chosen, whatever this
     version of the operator or the cluster of today would choose."""
     spec = llmd.spec
-    engine = spec.engine.model_copy(update={"name": plan.engine, "version": plan.engine_version})
+    engine = spec.engine.model_copy(
+        update={"name": plan.engine, "version": plan.engine_version, "image": plan.image}
+    )
     gpu_then = spec.gpu.model_copy(update={"type": plan.gpu})
     pinned = spec.model_copy(update={"engine": engine, "gpu": gpu_then})
     request = resolve(pinned)
