@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from hack.generate import flags, openapi
+from hack.generate.catalogue_doc import catalogue
 from hack.generate.chart import crd_template
 from hack.generate.docs import api_reference
 from hack.generate.failures_doc import failures
@@ -23,6 +24,7 @@ def generated() -> dict[Path, str]:
     crds = custom_resource_definitions()
     files = {
         ROOT / "docs" / "api.md": api_reference(crds),
+        ROOT / "docs" / "catalogue.md": catalogue(),
         ROOT / "docs" / "failures.md": failures(),
         ROOT / "docs" / "helm.md": helm_reference(),
     }
