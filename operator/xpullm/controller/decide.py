@@ -213,7 +213,7 @@ def _stepped(
         diagnosis, judged = GROWN, judge_healthy(found.history)
     else:
         diagnosis = failure.diagnosis
-        judged = judge(found.history, diagnosis)
+        judged = judge(found.history, diagnosis, reply.place.node)
     taken = past_step(
         reply.step,
         diagnosis,

@@ -29,7 +29,7 @@ def heal(
     """
     if policy.mode == "Off":
         return Stop("HealingOff", "healing.mode is Off: nothing is changed")
-    judged = judge(history, diagnosis)
+    judged = judge(history, diagnosis, node)
     answer = decide(situation_of(plan, diagnosis, judged, policy, request, failures, node))
     if policy.mode == "Observe" and isinstance(answer, Step):
         return Stop("ObserveOnly", f"healing.mode is Observe; proposed: {answer.text}")

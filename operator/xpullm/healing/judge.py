@@ -49,12 +49,18 @@ def direction(step: PastStep) -> int:
     return (after > before) - (after < before)
 
 
-def judge(history: Sequence[PastStep], diagnosis: Diagnosis) -> tuple[PastStep, ...]:
-    """The history with its last step's effect marked by the failure that came after it."""
+def judge(
+    history: Sequence[PastStep], diagnosis: Diagnosis, node: str = ""
+) -> tuple[PastStep, ...]:
+    """The history with its last step's effect marked by the failure that came after it, on
+    `node`."""
     if not history or history[-1].effect or diagnosis.cause in FROM_OUTSIDE:
         return tuple(history)
     last = history[-1]
-    return (*history[:-1], replace(last, effect=_effect(last, tuple(history[:-1]), diagnosis)))
+    return (
+        *history[:-1],
+        replace(last, effect=_effect(last, tuple(history[:-1]), diagnosis, node)),
+    )
 
 
 def judge_healthy(history: Sequence[PastStep]) -> tuple[PastStep, ...]:
@@ -64,7 +70,7 @@ def judge_healthy(history: Sequence[PastStep]) -> tuple[PastStep, ...]:
     return (*history[:-1], replace(history[-1], effect="Helped"))
 
 
-def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis) -> str:
+def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis, node: str) -> str:
     overshot = (last.cause in SHORTAGE) != (now.cause in SHORTAGE)
     if axis(last.lever) == BUDGET and overshot and _memory(last.cause) and _memory(now.cause):
         return "Worse"
@@ -72,17 +78,44 @@ def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis) -> str
         return "Worse" if outgrown(now) else "Unclear"
     if (last.cause, last.phase) != (now.cause, now.phase):
         return "Helped"
+    if _memory(now.cause) and last.lever != "node" and elsewhere(last, node):
+        return "Unclear"
     tried = max(0, now.figures.get("tried_bytes", 0))
     if tried and last.tried_bytes:
-        larger = max(tried, last.tried_bytes)
-        same = abs(tried - last.tried_bytes) < SAME_SIZE * larger
-        return "NoEffect" if same and not _refilled(last, now) else "Helped"
+        if not same_size(last, now.phase, tried) or _refilled(last, now):
+            return "Helped"
+        if not _blind_cut(last, now):
+            return "NoEffect"
     if last.lever in _SIZELESS:
         return "Helped"  # a count of tries limits these, not what the log prints
     repeated = any(
         step.effect == "Unclear" and axis(step.lever) == axis(last.lever) for step in before[-1:]
     )
     return "NoEffect" if repeated or not _memory(last.cause) else "Unclear"
+
+
+def elsewhere(step: PastStep, node: str) -> bool:
+    """True where the step answered a failure on another node: its card may hold more or less of
+    others, so neither sizes nor moments compare."""
+    return bool(step.node and node and step.node != node)
+
+
+def same_size(step: PastStep, phase: str, tried: int) -> bool:
+    """Whether the allocation that the step answered failed again. While the pool is allocated its
+    tensors shrink with the pool, so their size tells nothing after a cut of it."""
+    if phase == "kv_alloc" and axis(step.lever) == BUDGET:
+        return True
+    return abs(tried - step.tried_bytes) < SAME_SIZE * max(tried, step.tried_bytes)
+
+
+def _blind_cut(last: PastStep, now: Diagnosis) -> bool:
+    """True for a cut of the pool whose effect the sizes cannot show: nothing says what was held,
+    or the failed tensor is a part of the pool that has become smaller."""
+    if axis(last.lever) != BUDGET:
+        return False
+    if not (last.held_bytes and held_bytes(now.figures)):
+        return True
+    return now.phase == "kv_alloc" and now.figures.get("tried_bytes", 0) < last.tried_bytes
 
 
 def outgrown(now: Diagnosis) -> bool:

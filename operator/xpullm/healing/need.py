@@ -24,6 +24,18 @@ def needed_kv_bytes(situation: Situation, tokens: int) -> int:
     return wanted
 
 
+def fitting_tokens(situation: Situation) -> int:
+    """The longest context that the pool holds: the engine's estimate, be it 0; else its pool; else
+    ours."""
+    ledger, figures = situation.plan.ledger, situation.diagnosis.figures
+    if (estimate := figures.get("max_model_len_fits")) is not None:
+        return max(0, estimate)
+    if (available := figures.get("kv_available_bytes")) is not None:
+        held = max(0, available) // max(1, ledger.kv_bytes_per_token)
+        return min(held, ledger.max_model_len_fits)
+    return ledger.max_model_len_fits
+
+
 def pool_error_bytes(situation: Situation) -> int:
     """How much larger the engine's pool was than planned, as it printed it; 0 where it is pinned.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xpullm.healing.judge import BUDGET, SAME_SIZE, axis, episode
+from xpullm.healing.judge import BUDGET, axis, elsewhere, episode, same_size
 from xpullm.healing.situation import (
     BLIND_SHARE,
     MARGIN_BYTES,
@@ -31,7 +31,7 @@ def shortfall(situation: Situation) -> Shortfall:
     1. Tried, free and reserved: what the card can give is reserved + free.
     2. Tried and reserved (older texts print no free memory; on Arc without PERFMON the driver calls
        everything free): what was reserved when it failed is the ceiling.
-    3. Tried alone: that much.
+    3. Tried alone: that much, and no less than without figures.
     4. No figures (Level Zero codes): 5 % of the card, doubled when the same step was not enough.
     """
     tried = situation.figure("tried_bytes")
@@ -43,8 +43,10 @@ def shortfall(situation: Situation) -> Shortfall:
     at_least = lacking if believable is not None else 0
     held = situation.figure("reserved_bytes") or situation.figure("allocated_bytes")
     if held is None:
-        basis = f"{_mib(tried)} could not be allocated"
-        return Shortfall(lacking + MARGIN_BYTES, at_least, basis)
+        # The last of many allocations says nothing of what the rest lacks.
+        least = int(situation.plan.ledger.visible_bytes * BLIND_SHARE)
+        missing = max(lacking + MARGIN_BYTES, least) * 2 ** refilled(situation, tried)
+        return Shortfall(missing, at_least, f"{_mib(tried)} could not be allocated")
     ceiling = held + (believable or 0)
     peak = torch_peak_bytes(situation.plan.ledger, situation.diagnosis.phase)
     peak += max(0, weights_error_bytes(situation)) + torn_bytes(situation)
@@ -70,8 +72,8 @@ def refilled(situation: Situation, tried: int) -> int:
     grows with time (a leak, fragmentation), so each further cut is twice as large."""
     count = 0
     for step in reversed(episode(situation.history, situation.diagnosis)):
-        same = abs(step.tried_bytes - tried) < SAME_SIZE * max(tried, step.tried_bytes)
-        if axis(step.lever) != BUDGET or not same:
+        same = same_size(step, situation.diagnosis.phase, tried)
+        if axis(step.lever) != BUDGET or not same or elsewhere(step, situation.node):
             break
         count += 1
     return count

@@ -60,6 +60,45 @@ def test_the_same_allocation_at_a_later_moment_is_an_effect():
     assert judge((step,), at_once)[-1].effect == "NoEffect"
 
 
+def test_a_failure_on_another_node_tells_nothing_of_a_step():
+    """Replicas run on different cards, and one may hold more of others than its neighbour."""
+    step = past("kv-cache-memory-bytes", 9, 8, tried_bytes=500, held_bytes=900, node="a")
+    again = failure(OOM, tried_bytes=500, reserved_bytes=900)
+    assert judge((step,), again, "b")[-1].effect == "Unclear"
+    assert judge((step,), again, "a")[-1].effect == "NoEffect"
+    assert judge((step,), again)[-1].effect == "NoEffect"
+    moved = replace(step, lever="node")  # but a move is judged by where it led to
+    assert judge((moved,), again, "b")[-1].effect == "NoEffect"
+
+
+@pytest.mark.parametrize(
+    ("lever", "tried", "effect"),
+    [
+        # a cut of 6 %: the failed tensor is a part of the pool and has shrunk with it
+        ("num-gpu-blocks-override", 470, "Unclear"),
+        # the engine did not take the cut
+        ("num-gpu-blocks-override", 500, "NoEffect"),
+        # not a lever of the pool
+        ("max-num-seqs", 470, "NoEffect"),
+    ],
+)
+def test_a_tensor_of_the_pool_shrinks_with_it(lever, tried, effect):
+    cause = {"cause": "device_oom_kv_alloc", "phase": "kv_alloc"}
+    step = past(lever, 100, 94, tried_bytes=500, held_bytes=900, **cause)
+    now = failure(*cause.values(), tried_bytes=tried, reserved_bytes=900)
+    assert judge((step,), now)[-1].effect == effect
+
+
+def test_a_cut_that_nothing_sized_is_tried_once_more_before_it_counts_for_nothing():
+    """A message that names only what was tried does not say how much was missing."""
+    first = past("kv-cache-memory-bytes", 9, 8, tried_bytes=500)
+    again = failure(OOM, tried_bytes=500)
+    (unclear,) = judge((first,), again)
+    assert unclear.effect == "Unclear"
+    second = past("kv-cache-memory-bytes", 8, 6, tried_bytes=500)
+    assert judge((unclear, second), again)[-1].effect == "NoEffect"
+
+
 def test_an_eviction_judges_nothing():
     step = past("max-num-seqs", 16, 8)
     assert judge((step,), failure("evicted")) == (step,)

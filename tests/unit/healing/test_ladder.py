@@ -38,7 +38,7 @@ def test_what_arguments_do_not_help_is_not_tightened(cause):
 def test_every_lever_is_known_and_every_rule_ends_in_advice():
     for rule in rules():
         assert {move.lever for move in rule.moves} <= LEVERS.keys() | {"wait"}
-        assert {move.when for move in rule.moves} <= {"", "spare", "wished", "foreign"}
+        assert {move.when for move in rule.moves} <= {"", "spare", "wished", "foreign", "full"}
         assert set(rule.pool) <= set(Pool)
         endless = any(move.lever == "wait" and not move.times for move in rule.moves)
         assert rule.stop or endless

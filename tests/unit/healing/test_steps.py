@@ -8,7 +8,7 @@ from xpullm.healing.decide import decide
 from xpullm.healing.situation import GIB, MIB, Pool, Wish
 from xpullm.healing.types import Policy, Step, Stop, Wait
 
-from .builders import BLOCK, TOKEN, arguments, failure, past, pinned, plan_of, situation
+from .builders import BLOCK, TOKEN, VISIBLE, arguments, failure, past, pinned, plan_of, situation
 
 OOM = "device_oom_runtime"
 # The toy's torch peak with 7 GiB pinned: 5 weights + 1 activation + 7 KV + 0.5 outside = 13.5 GiB.
@@ -83,6 +83,83 @@ def test_the_engines_own_estimate_sets_the_context():
     step = decide(situation(plan, failure("max_model_len_exceeds_kv", "kv_alloc", **seen)))
     # 95 % of 3904, in blocks of 64
     assert moved(step) == ("max-model-len", "8192", "3648")
+
+
+def test_an_estimate_of_no_tokens_is_the_engines_word_too():
+    """ "the estimated maximum model length is 0": the context is not nibbled at by our own sum."""
+    plan = plan_of(pinned(1))
+    nothing = {"max_model_len_fits": 0, "kv_available_bytes": 10 * MIB, "kv_needed_bytes": 2 * GIB}
+    answer = decide(situation(plan, failure("max_model_len_exceeds_kv", "kv_alloc", **nothing)))
+    assert not isinstance(answer, Step) or answer.lever != "max-model-len"
+
+
+def test_without_an_estimate_the_printed_pool_says_how_long_a_context_may_be():
+    plan = plan_of(arguments(gpu_memory_utilization=0.9), Pool.LEFTOVER)
+    seen = failure("max_model_len_exceeds_kv", "kv_alloc", kv_available_bytes=GIB // 2)
+    step = decide(situation(plan, seen, Pool.LEFTOVER))
+    # 0.5 GiB of 128 KiB per token are 4096 tokens; 95 % in blocks of 64
+    assert moved(step) == ("max-model-len", "8192", "3840")
+
+
+def test_what_was_tried_alone_is_no_measure_of_what_lacks():
+    plan = plan_of(pinned(7))
+    step = decide(situation(plan, failure(OOM, tried_bytes=46 * MIB), wish=Wish(8192, 2048, 2, 1)))
+    # 5 % of 16 GiB, as without figures
+    left = (7 * GIB - int(0.05 * 16 * GIB)) // (BLOCK * TOKEN) * (BLOCK * TOKEN)
+    assert moved(step) == ("kv-cache-memory-bytes", str(7 * GIB), str(left))
+
+
+def test_a_cut_of_utilization_stops_at_what_the_minimum_needs_as_the_engine_counts():
+    """Where the engine multiplies it with more than is visible, 1/1000 of it is more, too."""
+    plan = plan_of(arguments(gpu_memory_utilization=0.6), Pool.LEFTOVER)
+    wish = Wish(None, 4096, None, 6)  # 3 GiB and a block of 3.35 GiB
+    seen = failure(OOM, **SEEN | {"tried_bytes": 256 * MIB, "reserved_bytes": 8 * GIB})
+    base = situation(plan, seen, Pool.LEFTOVER, wish=wish)
+
+    def replan(other, **changes):
+        made = base.replan(other, **changes)
+        more = int((other.gpu_memory_utilization - 0.6) * VISIBLE)  # the whole is 32 GiB
+        kv = made.ledger.kv_cache_bytes + more
+        tokens = kv // TOKEN
+        sums = replace(
+            made.ledger, kv_cache_bytes=kv, kv_cache_tokens=tokens, max_model_len_fits=tokens
+        )
+        return replace(made, ledger=sums)
+
+    assert moved(decide(base)) == ("gpu-memory-utilization", "0.6", "0.579")
+    step = decide(replace(base, replan=replan))
+    assert moved(step) == ("gpu-memory-utilization", "0.6", "0.59")
+    assert step.plan.ledger.kv_cache_tokens >= 6 * 4096
+
+
+def test_one_allocation_too_large_shortens_the_context_where_the_batch_follows_it():
+    plan = plan_of(pinned(7, max_model_len=8192, max_num_batched_tokens=8192))
+    relaxed = replace(plan, env={"UR_L0_ENABLE_RELAXED_ALLOCATION_LIMITS": "1"})
+    seen = failure("device_oom_single_alloc", "profile", tried_bytes=6 * GIB)
+    step = decide(situation(relaxed, seen, chunked_prefill=False))
+    assert moved(step) == ("max-model-len", "8192", "4096")
+    assert step.plan.arguments.max_num_batched_tokens == 4096
+
+
+@pytest.mark.parametrize(("reserved", "moves"), [(11, True), (8, False)])
+def test_one_large_allocation_on_a_full_card_is_paid_by_the_pool(reserved, moves):
+    """A driver that calls everything free makes an ordinary shortage look like a limit."""
+    plan = plan_of(pinned(7, max_num_batched_tokens=1024))
+    relaxed = replace(plan, env={"UR_L0_ENABLE_RELAXED_ALLOCATION_LIMITS": "1"})
+    figures = {"tried_bytes": 5 * GIB, "free_bytes": VISIBLE, "reserved_bytes": reserved * GIB}
+    answer = decide(situation(relaxed, failure("device_oom_single_alloc", "runtime", **figures)))
+    assert isinstance(answer, Step if moves else Stop)
+    if moves:
+        assert answer.lever == "kv-cache-memory-bytes"
+
+
+def test_a_limit_in_words_is_never_answered_with_a_smaller_pool():
+    plan = plan_of(pinned(7, max_num_batched_tokens=1024))
+    relaxed = replace(plan, env={"UR_L0_ENABLE_RELAXED_ALLOCATION_LIMITS": "1"})
+    words = "Current platform can NOT allocate memory block with size larger than 4GB!"
+    figures = {"tried_bytes": 5 * GIB, "reserved_bytes": 11 * GIB}
+    seen = failure("device_oom_single_alloc", "runtime", words, **figures)
+    assert isinstance(decide(situation(relaxed, seen)), Stop)
 
 
 def test_a_wished_context_is_kept_where_the_card_has_room():

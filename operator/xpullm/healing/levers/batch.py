@@ -14,7 +14,7 @@ from xpullm.healing.levers.common import (
     user_rejection,
     with_field,
 )
-from xpullm.healing.need import needed_kv_bytes
+from xpullm.healing.need import fitting_tokens, needed_kv_bytes
 from xpullm.healing.shortfall import Shortfall, activation_scale, shortfall
 from xpullm.healing.situation import TOKENS_FLOOR, Rejection, Situation, Why
 from xpullm.planner.types import Arguments, Plan
@@ -60,7 +60,7 @@ def model_len(situation: Situation, move: Move) -> Answer:
         return _halved(situation, move, "max_model_len", candidates)
     if owned := user_rejection(situation, lever, now):
         return owned
-    fits = situation.figure("max_model_len_fits") or situation.plan.ledger.max_model_len_fits
+    fits = fitting_tokens(situation)
     again = any(step.lever == lever for step in situation.history)
     share = LENGTH_SHARE_AGAIN if again else LENGTH_SHARE
     block = max(1, situation.plan.ledger.block_size)

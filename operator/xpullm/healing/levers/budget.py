@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from xpullm.healing.ladder import Move
 from xpullm.healing.levers.common import Answer, follow, proposal, relief, user_rejection
-from xpullm.healing.need import needed_kv_bytes
+from xpullm.healing.need import needed_kv_bytes, pool_error_bytes
 from xpullm.healing.shortfall import shortfall
 from xpullm.healing.situation import (
     UTILIZATION_CEILING,
     UTILIZATION_FLOOR,
+    Pool,
     Proposal,
     Rejection,
     Situation,
@@ -20,6 +21,7 @@ from xpullm.healing.situation import (
 )
 from xpullm.planner.types import Arguments, Plan
 
+HOPELESS = 4  # a cut of less than a quarter of what lacks is a re-roll for nothing (own rule)
 GRAIN = 1000  # utilization moves in steps of 1/1000: 16 MiB of a 16 GiB card
 
 
@@ -29,6 +31,8 @@ def lower(situation: Situation, move: Move) -> Answer:
     lever = budget_lever(arguments)
     if owned := user_rejection(situation, lever, shown(arguments, lever)):
         return owned
+    if move.when == "full" and not _card_was_full(situation):
+        return Rejection(lever, Why.NOT_APPLICABLE, "the card had room for the allocation")
     missing = shortfall(situation)
     floor = _floor_bytes(situation)
     pool = max(ledger.kv_cache_bytes - missing.bytes, floor, _shortage_bytes(situation, lever))
@@ -41,7 +45,9 @@ def lower(situation: Situation, move: Move) -> Answer:
             f"{_gib(missing.bytes)} and still hold {situation.wish.min_context} tokens for "
             f"{situation.wish.min_concurrency} sequences",
         )
-    smaller = _moved(situation, lever, -cut)
+    if not missing.at_least_bytes and cut < missing.bytes // HOPELESS:
+        return Rejection(lever, Why.FLOOR, f"only {_gib(cut)} of the KV cache could be given back")
+    smaller = _moved(situation, lever, -cut, floor)
     if smaller is None:
         return Rejection(lever, Why.FLOOR, f"utilization would fall below {UTILIZATION_FLOOR:.2f}")
     plan = follow(situation, smaller)
@@ -156,8 +162,11 @@ def shown(arguments: Arguments, lever: str) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _moved(situation: Situation, lever: str, change_bytes: int) -> Arguments | None:
-    """The arguments with the pool changed by so many bytes, rounded to the safe side."""
+def _moved(
+    situation: Situation, lever: str, change_bytes: int, floor_bytes: int = 0
+) -> Arguments | None:
+    """The arguments with the pool changed by so many bytes, rounded to the safe side; a cut goes
+    to no less than `floor_bytes`."""
     arguments, ledger = situation.arguments, situation.plan.ledger
     block_bytes = max(1, ledger.kv_bytes_per_token * ledger.block_size)
     if arguments.kv_cache_memory_bytes is not None and lever == "kv-cache-memory-bytes":
@@ -169,8 +178,14 @@ def _moved(situation: Situation, lever: str, change_bytes: int) -> Arguments | N
     current = arguments.gpu_memory_utilization
     if current is None:
         return None
+    # By what is visible, so that it is at least so much whatever the engine takes for the whole.
     exact = current + change_bytes / ledger.visible_bytes
     step = math.floor(exact * GRAIN + 1e-6) / GRAIN
+    if change_bytes < 0:
+        deepest = current - (ledger.kv_cache_bytes - floor_bytes) / _whole_bytes(situation)
+        step = max(step, math.ceil(deepest * GRAIN - 1e-6) / GRAIN)
+        if step >= current:
+            return None
     if change_bytes > 0:  # a raise must give at least what lacks
         step = min(math.ceil(exact * GRAIN - 1e-6) / GRAIN, UTILIZATION_CEILING)
     if step < UTILIZATION_FLOOR or (change_bytes > 0 and step <= current):
@@ -179,10 +194,22 @@ def _moved(situation: Situation, lever: str, change_bytes: int) -> Arguments | N
 
 
 def _floor_bytes(situation: Situation) -> int:
-    """What the user's minimum needs of KV cache, one block more."""
+    """What the user's minimum needs of KV cache, one block more, and what the engine's pool is
+    smaller than planned."""
     ledger, wish = situation.plan.ledger, situation.wish
     tokens = wish.min_context * wish.min_concurrency + ledger.block_size
-    return tokens * ledger.kv_bytes_per_token
+    return tokens * ledger.kv_bytes_per_token + max(0, -pool_error_bytes(situation))
+
+
+def _card_was_full(situation: Situation) -> bool:
+    """True where the pool was there already, and what the engine held and tried together is more
+    than the card has: then the pool gives way, whatever the size of that one allocation."""
+    ledger, figure = situation.plan.ledger, situation.figure
+    held = figure("reserved_bytes") or figure("allocated_bytes")
+    tried = figure("tried_bytes")
+    if situation.diagnosis.phase not in ("kv_alloc", "runtime") or held is None or tried is None:
+        return False
+    return held + tried + ledger.context_bytes + ledger.non_torch_bytes > ledger.visible_bytes
 
 
 def _shortage_bytes(situation: Situation, lever: str) -> int:
@@ -211,7 +238,18 @@ def _as_bytes(situation: Situation, lever: str, value: float) -> int:
     if lever == "num-gpu-blocks-override":
         return int(value) * ledger.kv_bytes_per_token * ledger.block_size
     current = arguments.gpu_memory_utilization or value
-    return ledger.kv_cache_bytes - int((current - value) * ledger.visible_bytes)
+    return ledger.kv_cache_bytes - int((current - value) * _whole_bytes(situation))
+
+
+def _whole_bytes(situation: Situation) -> int:
+    """What utilization 1.0 means to the engine: its total may be more than is visible (torch's
+    total on Battlemage), as the plan itself reckons."""
+    arguments, ledger = situation.arguments, situation.plan.ledger
+    current = arguments.gpu_memory_utilization
+    if current is None or situation.pool is Pool.PINNED or ledger.kv_cache_bytes <= 0:
+        return ledger.visible_bytes
+    more = situation.replan(replace(arguments, gpu_memory_utilization=current + 0.25))
+    return max(ledger.visible_bytes, 4 * (more.ledger.kv_cache_bytes - ledger.kv_cache_bytes))
 
 
 def _room_bytes(situation: Situation, lever: str) -> int:
