@@ -31,7 +31,8 @@ class TuningEntry(ApiModel):
         tuple[PlannedArgument, ...],
         Field(max_length=64, json_schema_extra=SchemaOnly.list_map("name")),
     ] = ()
-    """The memory-relevant flags."""
+    """The memory-relevant flags; an entry without max-model-len, max-num-seqs and
+    max-num-batched-tokens is not read."""
     outcome: Literal["Healthy", "Failed"]
     """Whether the engine held."""
     cause: Word | None = None
@@ -45,7 +46,8 @@ class TuningEntry(ApiModel):
     time: Timestamp | None = None
     """When it was seen; entries expire after 30 days."""
     planned_bytes: ByteCount | None = None
-    """Planned use of one card."""
+    """Planned use of one card, without its context and reserve; a failure without it binds
+    nothing."""
 
 
 class TuningKeyed(ApiModel):
@@ -54,7 +56,7 @@ class TuningKeyed(ApiModel):
     model: Annotated[str, text(200)]
     """Model, as in `spec.model.id`."""
     quantization: CatalogueName | None = None
-    """Quantization in the catalogue; absent: the checkpoint's own."""
+    """Quantization, as in `status.plan.quantization`; a record without it is for no deployment."""
     engine_image: ImageReference
     """Image of the engine."""
     gpu: CatalogueName

@@ -48,7 +48,8 @@ def plan_lines(name: str, plan: Plan, explain: bool) -> list[str]:
             f"{plan.engine_version}"
         ),
         *folded(
-            f"context {plan.context_length} tokens, {plan.concurrency} sequences; "
+            f"context {plan.context_length} tokens, {plan.concurrency} "
+            f"{'sequence' if plan.concurrency == 1 else 'sequences'}; "
             f"KV cache {ledger.kv_cache_tokens} tokens; "
             f"uses {plan.utilization_percent} % of visible memory",
             "  ",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import yaml
 
 from xpullm.api import parse
 from xpullm.api.schema import schema_problems
+from xpullm.healing.tuning import Key, learned_for
 from xpullm.planner import plan, resolve
+from xpullm.planner.learned import binds
 from xpullm.planner.types import Plan, Refusal
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
@@ -24,6 +27,8 @@ MANIFESTS = [
 def test_there_is_one_for_each_way_to_say_where_a_model_is() -> None:
     assert {path.stem for path in EXAMPLES} >= {
         "minimal",
+        "model-from-a-mirror",
+        "model-in-an-image",
         "model-on-a-claim",
         "private-model-facts",
         "qwen2-7b-a770",
@@ -45,3 +50,14 @@ def test_example_has_a_plan_that_meets_its_floors(manifest: dict[str, Any]) -> N
     result = plan(request)
     assert isinstance(result, Plan)
     assert result.context_length >= (serving.min_context_length or 2048)
+
+
+def test_the_record_in_the_documentation_binds() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "healing.md").read_text(encoding="utf-8")
+    shown = [yaml.safe_load(part.partition("```")[0]) for part in text.split("```yaml\n")[1:]]
+    (record,) = (one for one in shown if one.get("kind") == "TuningRecord")
+    assert schema_problems(record) == ()
+    spec = record["spec"]
+    key = Key(*(spec[name] for name in ("model", "quantization", "engineImage", "gpu", "gpuCount")))
+    (entry,) = learned_for([record], key, datetime(2026, 1, 1, tzinfo=UTC)).entries
+    assert binds(entry)
