@@ -60,6 +60,16 @@ def test_two_operators_need_leader_election(helm: Helm) -> None:
     assert "leaderElection.enabled" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("metrics.port=8081", "metrics.port and probes.port must differ"), ("image.tag=a b", "tag")],
+)
+def test_what_could_not_run_is_refused(helm: Helm, setting: str, said: str) -> None:
+    done = helm("template", "x", str(CHART), "--set", setting)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
 @pytest.mark.parametrize("settings", [(), EVERYTHING])
 def test_no_wildcards_secrets_logs_or_exec(render: Render, settings: tuple[str, ...]) -> None:
     found = list(rules(render(*settings)))
