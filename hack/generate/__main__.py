@@ -12,6 +12,7 @@ from hack.generate.chart import crd_template
 from hack.generate.docs import api_reference
 from hack.generate.failures_doc import failures
 from hack.generate.helm_doc import helm_reference
+from hack.generate.metrics_doc import metrics_reference
 
 from xpullm.api.crd import custom_resource_definitions, to_yaml
 
@@ -27,6 +28,7 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "catalogue.md": catalogue(),
         ROOT / "docs" / "failures.md": failures(),
         ROOT / "docs" / "helm.md": helm_reference(),
+        ROOT / "docs" / "metrics.md": metrics_reference(),
     }
     for crd in crds:
         name, text = crd["metadata"]["name"], to_yaml(crd)
