@@ -25,12 +25,13 @@ fleet.
 |---|---|---|---|
 """
 
+ENGINES = names.labels("")["app.kubernetes.io/name"]
 SUPERVISOR = f"""
 ## Of an engine pod
 
-The supervisor serves them on port `{names.RUNTIME_PORT_NAME}` ({RuntimeConfig().runtime_port}) of
-each pod, `/metrics`; the engine's own are on port `{names.ENGINE_PORT_NAME}`
-({RuntimeConfig().engine_port}). For the Prometheus operator:
+The supervisor serves them on port `{names.RUNTIME_PORT_NAME}` ({RuntimeConfig().runtime_port}),
+the engine its own on port `{names.ENGINE_PORT_NAME}` ({RuntimeConfig().engine_port}), both at
+`/metrics`. For the Prometheus operator:
 
 ```yaml
 apiVersion: monitoring.coreos.com/v1
@@ -38,7 +39,7 @@ kind: PodMonitor
 metadata: {{name: engines}}
 spec:
   selector:
-    matchLabels: {{app.kubernetes.io/managed-by: {names.MANAGER}}}
+    matchLabels: {{app.kubernetes.io/name: {ENGINES}}}
   podMetricsEndpoints:
   - {{port: {names.RUNTIME_PORT_NAME}}}
   - {{port: {names.ENGINE_PORT_NAME}}}
@@ -75,10 +76,10 @@ def _supervisors() -> list[Metric]:
     state.ready_after, state.figures = 1.0, {"kv_cache_tokens": 1}
     state.output_bytes.setdefault("stdout", 1)
     text = prometheus(state)
-    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     found = []
-    for name, meaning in re.findall(r"^# HELP (\S+) (.*)$", text, re.M):
-        sample = re.search(rf"^{name}\{{(.*)\}} ", text, re.M)
+    for name, meaning in re.findall(r"^# HELP (\S+) (.*)$", text, re.MULTILINE):
+        sample = re.search(rf"^{name}\{{(.*)\}} ", text, re.MULTILINE)
         labels = ", ".join(re.findall(r"(\w+)=", sample[1])) if sample else ""
         found.append((name, types[name], labels, meaning))
     return found
