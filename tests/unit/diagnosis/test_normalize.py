@@ -116,6 +116,7 @@ def test_dockers_json_lines_are_unwrapped():
         "back to AgRs manager for XPU.",
         "WARNING 01-01 00:00:00 [x.py:1] Hybrid KV cache manager is disabled for this hybrid model",
         "WARNING 01-01 00:00:00 [x.py:1] X has no vLLM implementation, falling back to HF",
+        "WARNING 01-01 00:00:00 [xpu.py:120] Pin memory is not supported on XPU.",
         # of platforms that are absent on every Intel node
         "DEBUG 01-01 00:00:00 [__init__.py:99] CUDA platform is not available because: NVML Shared "
         "Library Not Found",
