@@ -98,6 +98,7 @@ def plan_one(
     from xpullm.planner import plan as make_plan
     from xpullm.planner import resolve
     from xpullm.planner.types import Plan, Refusal
+    from xpullm.resources.hostmemory import with_users_memory
 
     deployment = parsed(manifest)
     request = resolve(deployment.spec, cards=tuple(cards) if cards else None, facts=facts)
@@ -111,6 +112,7 @@ def plan_one(
         from xpullm.healing.policy import policy_of
 
         result = begin(result, policy_of(deployment.spec), request)
+    result = with_users_memory(deployment.spec, result, request)
     return explained(result, request) if explain else result
 
 
@@ -168,7 +170,7 @@ def render(
     if output == "json":
         return json.dumps(values if len(values) > 1 else values[0], indent=2)
     if output == "args":
-        return "\n".join(plantext.argument_line(result) for _, result in results)
+        return "\n".join(plantext.argument_line(m, result) for m, result in results)
     import yaml
 
     if output == "helm-values":

@@ -62,6 +62,8 @@ def plan_lines(name: str, plan: Plan, explain: bool) -> list[str]:
         "  arguments:",
         *(f"    --{flag}" if v is None else f"    --{flag} {v}" for flag, v in plan.flags),
     ]
+    if plan.env:
+        lines += ["  environment:", *(f"    {name}={v}" for name, v in sorted(plan.env.items()))]
     for note in plan.notes:
         lines += folded(f"note: {note}", "  ")
     return lines + (explained(ledger, plan.host.terms) if explain else [])
@@ -118,17 +120,18 @@ def value(manifest: Manifest, result: Result) -> dict[str, Any]:
     }
 
 
-def argument_line(result: Result) -> str:
+def argument_line(manifest: Manifest, result: Result) -> str:
     """The engine's command line, quoted for a POSIX shell; a comment where there is no plan."""
     if not isinstance(result, Plan):
         return f"# {result.reason}: {result.message}"
     entry = find_engine(result.engine, result.engine_version)
+    serving = manifest.document["spec"].get("serving") or {}
     argv = engine_argv(
         result,
         result.model,
         positional=entry is not None and entry.model_argument == "positional",
         revision=result.revision or None,
-        served_names=(),
+        served_names=serving.get("servedNames") or (),
     )
     return shlex.join(argv)
 

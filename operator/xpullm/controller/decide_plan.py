@@ -6,12 +6,11 @@ or something newly learned re-rolls nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from xpullm import catalog
-from xpullm.api import LLMDeployment, Reason, format_bytes, quantity_bytes
+from xpullm.api import LLMDeployment, Reason
 from xpullm.controller import decide_records
 from xpullm.controller.decide_cluster import (
     allocation_of,
@@ -32,6 +31,7 @@ from xpullm.planner.codec import plan_hash as hashed
 from xpullm.planner.types import Infeasible, Learned, Plan, Refusal
 from xpullm.resources import codec, names, others
 from xpullm.resources.deployment import Truth, read_truth, truth_of
+from xpullm.resources.hostmemory import users_memory, with_users_memory
 from xpullm.resources.pod import pod_template
 from xpullm.resources.settings import PodSettings
 
@@ -110,32 +110,14 @@ def standing(
         better = make_plan(request, known)
         plan = plan if isinstance(better, Infeasible) else better
     plan = begin(plan, policy_of(llmd.spec), request)
-    plan = with_users_memory(llmd, plan, request)
+    plan = with_users_memory(llmd.spec, plan, request)
     return stand(llmd, snapshot, settings, plan, remembered(snapshot, inputs), inputs)
-
-
-def with_users_memory(llmd: LLMDeployment, plan: Plan, request: PlanRequest) -> Plan:
-    """The plan with the host memory that the user set, which wins over what was computed."""
-    limit, asked = _users_memory(llmd)
-    if limit is None and asked is None:
-        return plan
-    host = plan.host
-    most = limit if limit is not None else max(host.limit_bytes, asked or 0)
-    least = min(most, asked if asked is not None else host.request_bytes)
-    if most < host.request_bytes:
-        note = (
-            f"spec.pod.resources limits memory to {format_bytes(most)}; loading is planned"
-            f" with {format_bytes(host.request_bytes)}"
-        )
-        plan = replace(plan, notes=(*plan.notes, note))
-    memory = replace(host, request_bytes=least, limit_bytes=most)
-    return with_arguments(plan, request, plan.arguments, host=memory)
 
 
 def with_same_memory(llmd: LLMDeployment, before: Plan, plan: Plan, lever: str) -> Plan:
     """The next plan of a step, with host memory as it was where the user set it: another argument
     than memory itself must not move it."""
-    if _users_memory(llmd) == (None, None) or lever in ("memory-limit", "shm-size"):
+    if users_memory(llmd.spec) == (None, None) or lever in ("memory-limit", "shm-size"):
         return plan
     host = before.host
     kept = replace(plan.host, request_bytes=host.request_bytes, limit_bytes=host.limit_bytes)
@@ -143,19 +125,6 @@ def with_same_memory(llmd: LLMDeployment, before: Plan, plan: Plan, lever: str) 
     if kept == plan.host or isinstance(request, Refusal):
         return plan
     return with_arguments(plan, request, plan.arguments, host=kept)
-
-
-def _users_memory(llmd: LLMDeployment) -> tuple[int | None, int | None]:
-    """The limit and the request that the spec sets, bytes."""
-    resources = llmd.spec.pod.resources
-    if resources is None:
-        return None, None
-    return _memory(resources.limits), _memory(resources.requests)
-
-
-def _memory(sizes: Mapping[str, int | str] | None) -> int | None:
-    size = (sizes or {}).get("memory")
-    return quantity_bytes(size) if size is not None else None
 
 
 def remembered(snapshot: Snapshot, inputs: str) -> tuple[PastStep, ...]:

@@ -59,6 +59,15 @@ class TestTable:
         assert sum(line.startswith("    spec.") for line in fits) >= 3
         assert ran.out.count("what fits") == 1
 
+    def test_the_environment_is_part_of_it(self, shell: Shell) -> None:
+        lines = shell("plan", "-f", SEED).out.splitlines()
+        assert "    VLLM_USE_V1=0" in lines[lines.index("  environment:") :]
+
+    def test_memory_of_the_user_s_own_wins(self, shell: Shell, manifest: Manifest) -> None:
+        own = {"resources": {"limits": {"memory": "40Gi"}, "requests": {"memory": "20Gi"}}}
+        out = shell("plan", "-f", manifest(gpu=A770, quantization="sym_int4", pod=own)).out
+        assert "  host memory: request 20.00 GiB, limit 40.00 GiB," in out
+
     def test_two_files_are_two_blocks(self, shell: Shell, manifest: Manifest) -> None:
         ran = shell("plan", "-f", SEED, "-f", manifest(gpu=A770))
         first, second = ran.out.split("\n\n")
@@ -121,6 +130,11 @@ class TestOutputs:
     ) -> None:
         out = shell("plan", "-f", manifest(gpu={"type": "arc-pro-b60"}), "-o", "args").out
         assert shlex.split(out)[:3] == ["vllm", "serve", "Qwen/Qwen2-7B-Instruct"]
+
+    def test_args_name_what_clients_ask_for(self, shell: Shell, manifest: Manifest) -> None:
+        path = manifest(gpu={"type": "arc-pro-b60"}, serving={"servedNames": ["a", "b"]})
+        words = shlex.split(shell("plan", "-f", path, "-o", "args").out)
+        assert words[words.index("--served-model-name") :][1:3] == ["a", "b"]
 
     def test_args_without_a_plan_are_a_comment(self, shell: Shell, manifest: Manifest) -> None:
         ran = shell("plan", "-f", manifest(quantization="sym_int9"), "-o", "args")
