@@ -78,20 +78,37 @@ def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis, node: 
         return "Worse" if outgrown(now) else "Unclear"
     if (last.cause, last.phase) != (now.cause, now.phase):
         return "Helped"
-    if _memory(now.cause) and last.lever != "node" and elsewhere(last, node):
+    if now.cause.startswith("device_") and last.lever != "node" and elsewhere(last, node):
         return "Unclear"
     tried = max(0, now.figures.get("tried_bytes", 0))
     if tried and last.tried_bytes:
-        if not same_size(last, now.phase, tried) or _refilled(last, now):
+        if not same_size(last, now.phase, tried) or _refilled(last, now) or _nearer(last, now):
             return "Helped"
         if not _blind_cut(last, now):
             return "NoEffect"
     if last.lever in _SIZELESS:
         return "Helped"  # a count of tries limits these, not what the log prints
-    repeated = any(
-        step.effect == "Unclear" and axis(step.lever) == axis(last.lever) for step in before[-1:]
+    return "NoEffect" if _repeated(last, before) or not _memory(last.cause) else "Unclear"
+
+
+def _repeated(last: PastStep, before: tuple[PastStep, ...]) -> bool:
+    """True where this was the last try that nothing can judge: the second one; the third where the
+    pool itself is refused, since then nothing but its size is in question."""
+    tries = 2 if last.phase == "kv_alloc" and axis(last.lever) == BUDGET else 1
+    recent = before[-tries:]
+    return len(recent) == tries and all(
+        step.effect == "Unclear" and axis(step.lever) == axis(last.lever) for step in recent
     )
-    return "NoEffect" if repeated or not _memory(last.cause) else "Unclear"
+
+
+def _nearer(last: PastStep, now: Diagnosis) -> bool:
+    """True where the engine held less by then and a believable rest of the card was still too
+    small: what the step gave back is there, and more is missing."""
+    held, free = held_bytes(now.figures), now.figures.get("free_bytes")
+    if not (held and last.held_bytes and last.relief_bytes) or free is None:
+        return False
+    less = held <= last.held_bytes - last.relief_bytes // 2
+    return less and 0 <= free < now.figures.get("tried_bytes", 0)
 
 
 def elsewhere(step: PastStep, node: str) -> bool:

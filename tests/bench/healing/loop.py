@@ -14,10 +14,12 @@ from tests.bench.healing.request import opening
 from tests.bench.healing.world import Flags, World
 
 from xpullm.healing import Policy, Step, Wait, heal, past_step
+from xpullm.healing.judge import judge
 from xpullm.healing.types import PastStep
 from xpullm.planner.types import Plan
 from xpullm_runtime.diagnosis import Diagnosis, Evidence, classify
 
+NODE = "node-1"
 RUNS = 24  # restarts and re-rolls together; the policy ends it long before
 
 
@@ -69,7 +71,7 @@ def play(case: Case, policy: Policy | None = None) -> Played | None:
             healthy, end = True, "healthy"
             break
         causes.append(found.cause)
-        answer = heal(plan, found, history, policy, request, failures=failures, node="node-1")
+        answer = heal(plan, found, history, policy, request, failures=failures, node=NODE)
         if isinstance(answer, Wait):
             failures += 1
             continue
@@ -77,7 +79,8 @@ def play(case: Case, policy: Policy | None = None) -> Played | None:
             end = f"{answer.reason}: {answer.text}"
             break
         useless += _useless(world, case, plan, answer)
-        history = (*history, past_step(answer, found, history, time=""))
+        judged = judge(history, found, NODE)  # as the operator stores it with the step
+        history = (*judged, past_step(answer, found, judged, time="", node=NODE))
         plan, failures = answer.plan, 1
     relaxed = replace(first, env=first.env | RELAXED) if case.truth.largest else first
     curable = not case.truth.other

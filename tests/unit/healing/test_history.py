@@ -99,6 +99,33 @@ def test_a_cut_that_nothing_sized_is_tried_once_more_before_it_counts_for_nothin
     assert judge((unclear, second), again)[-1].effect == "NoEffect"
 
 
+def test_a_card_that_another_process_shares_is_judged_where_it_is():
+    busy = {"cause": "device_memory_busy", "phase": "starting"}
+    step = past("kv-cache-memory-bytes", 9, 8, node="a", **busy)
+    now = failure(*busy.values(), free_bytes=700)
+    assert judge((step,), now, "b")[-1].effect == "Unclear"
+    assert judge((step,), now, "a")[-1].effect == "NoEffect"
+
+
+def test_a_cut_that_gave_back_its_share_and_left_too_little_has_helped():
+    """More was missing than anybody knew; a card that calls itself free proves nothing."""
+    step = past("kv-cache-memory-bytes", 9, 8, tried_bytes=50, held_bytes=900, relief_bytes=300)
+    seen = {"tried_bytes": 50, "reserved_bytes": 600}
+    assert judge((step,), failure(OOM, **seen, free_bytes=20))[-1].effect == "Helped"
+    assert judge((step,), failure(OOM, **seen, free_bytes=9000))[-1].effect == "NoEffect"
+
+
+def test_where_the_pool_itself_is_refused_a_third_cut_is_tried():
+    refused = {"cause": "device_oom_kv_alloc", "phase": "kv_alloc"}
+    first = past("gpu-memory-utilization", 0.9, 0.85, effect="Unclear", **refused)
+    second = past("gpu-memory-utilization", 0.85, 0.75, **refused)
+    now = failure(*refused.values())
+    judged = judge((first, second), now)
+    assert judged[-1].effect == "Unclear"
+    third = past("gpu-memory-utilization", 0.75, 0.55, **refused)
+    assert judge((*judged, third), now)[-1].effect == "NoEffect"
+
+
 def test_an_eviction_judges_nothing():
     step = past("max-num-seqs", 16, 8)
     assert judge((step,), failure("evicted")) == (step,)

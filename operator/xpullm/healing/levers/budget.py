@@ -194,10 +194,12 @@ def _moved(
 
 
 def _floor_bytes(situation: Situation) -> int:
-    """What the user's minimum needs of KV cache, one block more, and what the engine's pool is
-    smaller than planned."""
+    """What the user's minimum or own context needs of KV cache, one block more, and what the
+    engine's pool is smaller than planned."""
     ledger, wish = situation.plan.ledger, situation.wish
     tokens = wish.min_context * wish.min_concurrency + ledger.block_size
+    if situation.owned_by_user("max-model-len"):
+        tokens = max(tokens, situation.arguments.max_model_len + ledger.block_size)
     return tokens * ledger.kv_bytes_per_token + max(0, -pool_error_bytes(situation))
 
 
@@ -217,6 +219,8 @@ def _shortage_bytes(situation: Situation, lever: str) -> int:
     ledger = situation.plan.ledger
     lowest = 0
     for step in situation.history:
+        if step.lever == "max-model-len":
+            lowest = 0  # a shorter context needs less
         if step.lever != lever or step.effect != "Worse":
             continue
         try:
@@ -253,11 +257,18 @@ def _whole_bytes(situation: Situation) -> int:
 
 
 def _room_bytes(situation: Situation, lever: str) -> int:
-    """What the pool may grow by: to the reserve, and not at all after memory ran out there."""
-    cut = any(
-        step.lever == lever and step.cause.startswith("device_") for step in situation.history
-    )
-    return 0 if cut else situation.plan.ledger.free_bytes
+    """What the pool may grow by: to the reserve; after memory ran out there, half of the way back
+    to where it ran out."""
+    room = situation.plan.ledger.free_bytes
+    for step in situation.history:
+        if step.lever != lever or not step.cause.startswith("device_"):
+            continue
+        try:
+            failed = _as_bytes(situation, lever, float(step.before))
+        except ValueError:
+            return 0
+        room = min(room, (failed - situation.plan.ledger.kv_cache_bytes) // 2)
+    return max(0, room)
 
 
 def _tokens_after(situation: Situation, gained: int) -> int:
