@@ -12,6 +12,7 @@ import yaml
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
 MAX_DEPTH = 100  # libyaml's composer recurses in C and would crash the process
+MAX_NODES = 1_000_000  # with what aliases repeat; a thousand deployments with status are less
 SUFFIXES = (".yaml", ".yml", ".json")  # what kubectl reads of a folder
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -100,6 +101,8 @@ def documents(path: str) -> Iterator[Manifest]:
         loaded = list(yaml.load_all(text, Loader=LOADER))
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {_one_line(error)}") from error
+    if _endless(loaded):
+        raise InputError(f"{path}: aliases repeat themselves too often")
     for number, document in enumerate(loaded, 1):
         where = path if len(loaded) == 1 else f"{path}, document {number}"
         if isinstance(document, dict):
@@ -123,6 +126,19 @@ def _depth(text: str) -> int:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
     return deepest
+
+
+def _endless(loaded: list[Any]) -> bool:
+    """Whether aliases make more of a file than anybody wrote, or contain themselves."""
+    left, nodes = list(loaded), 0
+    while left and nodes <= MAX_NODES:
+        node = left.pop()
+        nodes += 1
+        if isinstance(node, dict):
+            left.extend(node.values())
+        elif isinstance(node, list):
+            left.extend(node)
+    return bool(left)
 
 
 def _one_line(error: yaml.YAMLError) -> str:

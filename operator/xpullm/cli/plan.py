@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -58,15 +58,24 @@ def plan(
     try:
         check_cards(gpu or ())
         facts = model_facts(config) if config else None
-        results = [(m, plan_one(m, facts, gpu, explain)) for m in load(file)]
-        results = [(m, in_words_of_the_shell(r, config)) for m, r in results]
+        manifests = load(file)
     except InputError as error:
         fail(str(error))
-    typer.echo(render(results, output, explain))
-    raise typer.Exit(max(code(result) for _, result in results))
+    results, worst = [], 0
+    for manifest in manifests:
+        try:
+            result = plan_one(manifest, facts, gpu, explain)
+        except InputError as error:  # the others are planned all the same
+            typer.echo(f"error: {error}", err=True)
+            worst = 2
+        else:
+            results.append((manifest, in_words_of_the_shell(result, config)))
+    if results:
+        typer.echo(render(results, output, explain, several=len(manifests) > 1))
+    raise typer.Exit(max(worst, *(code(result) for _, result in results), 0))
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(2)
 
@@ -139,12 +148,14 @@ def parsed(manifest: Manifest) -> LLMDeployment:
     problems: tuple[Problem, ...] = ()
     try:
         deployment = parse(manifest.document)
-        if has_unknown_fields(LLMDeploymentSpec, manifest.document.get("spec")):
-            from xpullm.api.schema import schema_problems  # the whole schema takes its time
-
-            problems = schema_problems(manifest.document)
     except ManifestError as error:
         problems = error.problems
+    if has_unknown_fields(LLMDeploymentSpec, manifest.document.get("spec")):
+        from xpullm.api.schema import schema_problems  # the whole schema takes its time
+
+        told = {problem.path for problem in problems}
+        found = schema_problems(manifest.document)
+        problems += tuple(problem for problem in found if problem.path not in told)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise InputError(f"{manifest.where}: {manifest.name}:\n{lines}")
@@ -160,15 +171,19 @@ def code(result: Plan | Infeasible | Refusal) -> int:
 
 
 def render(
-    results: list[tuple[Manifest, Plan | Infeasible | Refusal]], output: str, explain: bool
+    results: list[tuple[Manifest, Plan | Infeasible | Refusal]],
+    output: str,
+    explain: bool,
+    several: bool,
 ) -> str:
+    """The results in one format; `several`: a list in JSON, also where one result is left."""
     from xpullm.cli import plantext
 
     if output == "table":
         return "\n\n".join(plantext.text(m.name, result, explain) for m, result in results)
     values = [plantext.value(m, result) for m, result in results]
     if output == "json":
-        return json.dumps(values if len(values) > 1 else values[0], indent=2)
+        return json.dumps(values if several else values[0], indent=2)
     if output == "args":
         return "\n".join(plantext.argument_line(m, result) for m, result in results)
     import yaml

@@ -13,6 +13,8 @@ from tests.unit.cli.shell import EXAMPLES, SEED, Shell
 
 Manifest = Callable[..., str]
 A770 = {"type": "arc-a770-16g", "count": 1}
+BOMB = "{" + ", ".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9) if n else 1}]"
+                       for n in range(12)) + "}"  # fmt: skip
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048,
     "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
@@ -155,6 +157,8 @@ class TestBadInput:
         ("content", "says"),
         [
             ("a: [b", "not YAML"),
+            ("kind: LLMDeployment\nspec: &a {model: *a}", "aliases repeat themselves"),
+            ("kind: LLMDeployment\nspec: " + BOMB, "aliases repeat themselves"),
             ("kind: Service", "; there is Service"),
             ("kind: LLMDeployment\nspec: {a: 1, a: 2}", "'a' twice at line 2, column 14"),
             ("- 1", "must be a mapping, is list"),
@@ -200,6 +204,19 @@ class TestBadInput:
             f"error: {path}: demo:",
             "  spec.gpu.typ = arc-a770-16g: unknown field: did you mean `type`?",
             "  spec.quantisation = sym_int4: unknown field: did you mean `quantization`?",
+        ]
+
+    def test_the_others_are_planned_all_the_same(self, shell: Shell, manifest: Manifest) -> None:
+        wrong = manifest(name="one", replicas=-1, quantisation="fp8")
+        ran = shell(
+            "plan", "-f", wrong, "-f", manifest(name="two", gpu=5), "-f", SEED, "-o", "json"
+        )
+        assert (ran.code, [value["name"] for value in ran.json]) == (2, ["qwen2-7b"])
+        told = [line for line in ran.err.splitlines() if line.startswith("  ")]
+        assert told == [
+            "  spec.replicas = -1: must be at least 0",
+            "  spec.quantisation = fp8: unknown field: did you mean `quantization`?",
+            "  spec.gpu = 5: must be a mapping",
         ]
 
     def test_an_unknown_card(self, shell: Shell) -> None:
