@@ -23,9 +23,16 @@ def plan(request: PlanRequest, learned: Learned = NOTHING_LEARNED) -> Plan | Inf
     does, the one that comes nearest; where not even the floors fit, `Infeasible`."""
     wish = wish_of(request.serving, request.user, request.facts.max_position)
     best: tuple[Found, Choice, int] | None = None
+    refused: Infeasible | None = None
     for choice, count in candidates(request):
         found = search_choice(request, choice, count, wish, learned)
         if found is None:
+            continue
+        where = target_of(request, choice, found.arguments.dtype)
+        problem = argument_problem(where, found.arguments, found.sizes)
+        if problem:  # another engine may take the same flags
+            said = f"{choice.engine.key} refuses its arguments: {problem}"
+            refused = refused or Infeasible("Infeasible", said, "arguments", 0)
             continue
         if found.complete:
             best = (found, choice, count)
@@ -35,14 +42,8 @@ def plan(request: PlanRequest, learned: Learned = NOTHING_LEARNED) -> Plan | Inf
         if request.gpu_fixed and request.count is not None:
             break
     if best is None:
-        return infeasible(request, wish, learned)
+        return refused or infeasible(request, wish, learned)
     found, choice, count = best
-    where = target_of(request, choice, found.arguments.dtype)
-    problem = argument_problem(where, found.arguments, found.sizes)
-    if problem:
-        return Infeasible(
-            "Infeasible", f"{choice.engine.key} refuses its arguments: {problem}", "arguments", 0
-        )
     notes = _notes(request, choice, count, wish, found, learned)
     return build(request, choice, count, found.arguments, notes=notes)
 

@@ -155,6 +155,16 @@ def test_an_older_engine_among_the_choices_takes_nothing_from_the_newer_ones() -
     assert "no-enable-chunked-prefill" not in dict(made.flags)
 
 
+def test_an_engine_that_refuses_the_flags_together_gives_way_to_one_that_does_not() -> None:
+    """vLLM 0.9 has no chunked prefill on a client card, so that a batch must hold the context."""
+    flags = args(("max-num-batched-tokens", "2048"))
+    given = spec("Qwen/Qwen2.5-1.5B", engine={"name": "vllm", **flags})
+    both = planned(given, cards=("arc-a770-16g", "arc-pro-b60"))
+    assert (both.gpu, both.engine_version) == ("arc-pro-b60", "0.26.0")
+    alone = planned(given, cards=("arc-a770-16g",))
+    assert (alone.gpu, alone.context_length) == ("arc-a770-16g", 2048)
+
+
 def test_no_chunked_prefill_needs_a_batch_of_the_context() -> None:
     given = spec(
         gpu={"type": "arc-pro-b60"},
