@@ -21,6 +21,21 @@ def test_a_cut_leaves_the_users_own_context_its_cache():
     assert step.plan.arguments.max_model_len == 24576
 
 
+def test_the_floor_counts_what_the_engine_really_held():
+    """After a cut of 0.75 GiB 48 % are planned; what was held tells whether blocks are larger."""
+    plan = plan_of(pinned(2.25, max_num_batched_tokens=1024))
+
+    def answer(reserved):
+        figures = {"tried_bytes": 512 * MIB, "free_bytes": 0, "reserved_bytes": reserved}
+        refused = failure("device_oom_kv_alloc", "kv_alloc", **figures)
+        return decide(situation(plan, refused, wish=Wish(None, 2048, 1, 1)))
+
+    assert isinstance(answer(7 * GIB), Stop)  # 7.5 GiB, as planned
+    step = answer(12 * GIB)  # 5 GiB more
+    assert isinstance(step, Step)
+    assert int(step.after) == int(1.5 * GIB)
+
+
 def test_a_cut_that_is_small_beside_what_lacks_is_no_step():
     """Of 2.75 GiB only 0.24 GiB could be given back: that run would die like this one."""
     tight = plan_of(pinned(1.25, max_num_seqs=4, max_num_batched_tokens=1024))

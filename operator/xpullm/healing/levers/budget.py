@@ -18,6 +18,7 @@ from xpullm.healing.situation import (
     Situation,
     Why,
     budget_lever,
+    torch_peak_bytes,
 )
 from xpullm.planner.types import Arguments, Plan
 
@@ -55,7 +56,8 @@ def lower(situation: Situation, move: Move) -> Answer:
         return plan
     if move.when == "spare" and not _keeps_wish(situation, plan):
         return Rejection(lever, Why.NOT_APPLICABLE, "it would cut the wished context x concurrency")
-    if plan.utilization_percent < UTILIZATION_FLOOR * 100:
+    used = plan.utilization_percent * ledger.visible_bytes // 100 + _unplanned_bytes(situation)
+    if used < UTILIZATION_FLOOR * ledger.visible_bytes:
         return Rejection(lever, Why.FLOOR, f"utilization would fall below {UTILIZATION_FLOOR:.2f}")
     gained = relief(situation, plan)
     return proposal(
@@ -128,7 +130,9 @@ def free_share(situation: Situation, move: Move) -> Answer:
             return owned
     if gate < UTILIZATION_FLOOR:
         return Rejection(lever, Why.FLOOR, f"utilization would fall below {UTILIZATION_FLOOR:.2f}")
-    over = max(0, ledger.visible_bytes - ledger.free_bytes - free)
+    # The engine looks at what is free when its own context is there already.
+    needs = ledger.visible_bytes - ledger.free_bytes - ledger.context_bytes
+    over = max(0, needs - free)
     if ledger.kv_cache_bytes - over < _floor_bytes(situation):
         return Rejection(lever, Why.FLOOR, "the rest of the card is too small for the context")
     changed = _moved(situation, lever, -over) if over else arguments
@@ -201,6 +205,14 @@ def _floor_bytes(situation: Situation) -> int:
     if situation.owned_by_user("max-model-len"):
         tokens = max(tokens, situation.arguments.max_model_len + ledger.block_size)
     return tokens * ledger.kv_bytes_per_token + max(0, -pool_error_bytes(situation))
+
+
+def _unplanned_bytes(situation: Situation) -> int:
+    """What the engine held and tried beyond all that was planned for this moment: pinned blocks
+    that are larger than ours fill more of the card than the plan says."""
+    held = situation.figure("reserved_bytes") or situation.figure("allocated_bytes") or 0
+    seen = held + (situation.figure("tried_bytes") or 0)
+    return max(0, seen - torch_peak_bytes(situation.plan.ledger, situation.diagnosis.phase))
 
 
 def _card_was_full(situation: Situation) -> bool:
