@@ -18,6 +18,7 @@ Made from the API's models by `make generate`; do not edit.
 Group `xpullm.io`, version `v1alpha1`. A field without "required" is optional. Defaults shown here
 are set by the API server; what the planner chooses for absent fields is recorded in
 `status.plan`. Lists of named objects are merged by name, so server-side apply works item by item.
+Names of cards, engines, quantizations and models are in the [catalogue](catalogue.md).
 
 Whoever may create an LLMDeployment may in effect create pods in that namespace, with its Secrets
 and PersistentVolumeClaims.

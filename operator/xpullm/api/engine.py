@@ -74,7 +74,8 @@ class Engine(ApiModel):
     name: CatalogueName | None = None
     """ipex-llm, vllm or llm-scaler; absent: the one the catalogue prefers for the card."""
     version: Annotated[str, text(63, r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] | None = None
-    """Version in the catalogue; absent: the newest one there."""
+    """Version in the catalogue, or another one together with `image`; absent: the newest that
+    runs on the card and is not experimental."""
     image: ImageReference | None = None
     """Image to run instead of the catalogue's; it must be of the same engine and version."""
     command: (

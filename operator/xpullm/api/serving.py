@@ -34,11 +34,12 @@ class Serving(ApiModel):
     )
 
     context_length: Tokens | None = None
-    """Wanted context of one request, tokens; absent: what fits, at most the model's own."""
+    """Wanted context of one request, tokens; absent: what fits beside `concurrency`, at most the
+    model's own."""
     min_context_length: Tokens | None = None
     """Neither planned nor healed below; absent: the smaller of 2048 and `contextLength`."""
     concurrency: Sequences | None = None
-    """Wanted number of sequences at the same time; absent: what fits."""
+    """Wanted number of sequences at the same time; absent: what fits, at most 8."""
     min_concurrency: Sequences | None = None
     """Neither planned nor healed below; absent: 1."""
     served_names: Annotated[
