@@ -16,9 +16,6 @@ from xpullm.planner.types import Arguments, Estimate, Ledger
 GIB = 1 << 30
 MIB = 1 << 20
 
-# Our own error in the sum of weights, activation and runtime, measured: 0.02 GiB at worst over the
-# 16-bit rows; the engine's printed two decimals are in it.
-_UNCERTAIN = 16 * MIB
 # A profile run with a very large batch runs out before the sum says so: 0.6 GiB at 4.7 GiB of
 # activations (measured by us, vLLM 0.25).
 _PROFILE_FRAGMENTATION = 0.13
@@ -129,7 +126,7 @@ def _start_failure(where: Target, arguments: Arguments, s: Sizes) -> tuple[str, 
             f"the profile run does not fit: {_gib(profiling)} GiB of {_gib(free)} GiB free",
         )
     need = s.layout.need_bytes(arguments.max_model_len)
-    lacking = need - s.pool + (0 if s.pinned else _UNCERTAIN)
+    lacking = need - s.sure_pool
     if lacking > 0:
         return (
             "kv_cache",

@@ -12,8 +12,15 @@ from dataclasses import dataclass
 
 from xpullm.planner.learned import cap
 from xpullm.planner.request import UserArguments
-from xpullm.planner.shape import base_arguments, room, shaped, with_pool
-from xpullm.planner.sizes import Sizes, sizes
+from xpullm.planner.shape import (
+    base_arguments,
+    in_grains,
+    pin_of,
+    room,
+    shaped,
+    with_pool,
+)
+from xpullm.planner.sizes import UNCERTAIN, Sizes, sizes
 from xpullm.planner.target import Target
 from xpullm.planner.types import Arguments, Learned, Serving
 
@@ -207,7 +214,9 @@ class _Shape:
         s = sizes(self.where, arguments)
         pool = min(room(self.where, s), cap(self.learned, self.where, arguments, s))
         if s.pinned or arguments.gpu_memory_utilization is not None:
-            pool = s.pool if s.pool <= pool else -1
+            pool = s.sure_pool if s.pool <= pool else -1
+        elif not pin_of(self.where):
+            pool = in_grains(self.where, s, pool) - UNCERTAIN
         return arguments, s, pool
 
     def held(self, context: int) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import floor
+from math import ceil
 
 from xpullm.planner.request import UserArguments
-from xpullm.planner.sizes import Sizes
+from xpullm.planner.sizes import UNCERTAIN, Sizes
 from xpullm.planner.target import Target
 from xpullm.planner.types import Arguments
 
@@ -104,31 +104,46 @@ def shaped(where: Target, user: UserArguments, base: Arguments, context: int) ->
 def with_pool(
     where: Target, user: UserArguments, arguments: Arguments, s: Sizes, pool: int
 ) -> Arguments:
-    """Tells the engine the size of its pool: pinned where it can, else by utilization."""
-    blocks = s.layout.blocks(pool)
-    share = share_of(where, s, blocks * s.layout.block_bytes)
-    if user.gpu_memory_utilization is not None or s.pinned:
-        return replace(arguments, gpu_memory_utilization=user.gpu_memory_utilization or share)
+    """Tells the engine the size of its pool, which it is sure to have: pinned where it can be, else
+    by utilization."""
+    if user.gpu_memory_utilization is not None:
+        return replace(arguments, gpu_memory_utilization=user.gpu_memory_utilization)
+    blocks = max(0, pool) // s.layout.block_bytes
+    pinned = replace(
+        arguments, gpu_memory_utilization=share_of(where, s, blocks * s.layout.block_bytes)
+    )
+    if s.pinned:
+        return pinned
+    match pin_of(where):
+        case "kv-cache-memory-bytes":
+            return replace(pinned, kv_cache_memory_bytes=blocks * s.layout.block_bytes)
+        case "num-gpu-blocks-override":
+            return replace(pinned, num_gpu_blocks_override=blocks)
+    return replace(arguments, gpu_memory_utilization=share_of(where, s, pool + UNCERTAIN))
+
+
+def pin_of(where: Target) -> str:
+    """The flag that sets the pool's size exactly; "" where the engine has none."""
     pin = where.accounting.pin
-    if pin not in where.engine.flags:
-        pin = ""
-    if pin == "kv-cache-memory-bytes":
-        return replace(
-            arguments,
-            gpu_memory_utilization=share,
-            kv_cache_memory_bytes=blocks * s.layout.block_bytes,
-        )
-    if pin == "num-gpu-blocks-override":
-        return replace(arguments, gpu_memory_utilization=share, num_gpu_blocks_override=blocks)
-    return replace(arguments, gpu_memory_utilization=share)
+    return pin if pin in where.engine.flags else ""
+
+
+def in_grains(where: Target, s: Sizes, pool: int) -> int:
+    """What is left of a pool that can be told by utilization alone, which is rounded down."""
+    told = ceil(share_of(where, s, pool) * where.total_bytes)  # as `sizes` reads it
+    return pool - max(0, _budget(where, s, pool) - told)
 
 
 def share_of(where: Target, s: Sizes, pool: int) -> float:
     """Utilization for this pool by the engine's own accounting, rounded down to 0.001."""
+    return max(1, _budget(where, s, pool) * 1000 // where.total_bytes) / 1000
+
+
+def _budget(where: Target, s: Sizes, pool: int) -> int:
     budget = s.weights.resident + pool
     if where.accounting.pool == "peak":
         runtime = s.runtime
         if where.accounting.runtime == "assumed":
             runtime = where.accounting.runtime_assumed_bytes
         budget += s.activation.peak + runtime + s.graphs - s.graphs_outside
-    return max(0.001, floor(budget / where.total_bytes * 1000) / 1000)
+    return budget

@@ -29,7 +29,11 @@ from xpullm.planner import (
     plan,
     with_arguments,
 )
+from xpullm.planner.build import choice_of, target_of
+from xpullm.planner.shape import room
+from xpullm.planner.sizes import sizes
 
+MIB = 1 << 20
 B60 = {"type": "arc-pro-b60"}
 
 
@@ -69,6 +73,33 @@ def test_where_it_cannot_utilization_is_the_lever() -> None:
     assert "num-gpu-blocks-override" not in names
     assert "kv-cache-memory-bytes" not in names
     assert 0.5 < float(names["gpu-memory-utilization"] or 0) <= 0.95
+
+
+def test_a_context_fits_the_pool_that_is_left_once_utilization_is_rounded() -> None:
+    """In steps of 0.001 the engine gives up to 12 MB less here, and our sum may be 16 MiB off: a
+    context of 47360 tokens would have been one block too long to start."""
+    asked = spec(
+        "Qwen/Qwen2.5-7B",
+        quantization="bf16",
+        gpu={"type": "arc-b580", "count": 2},
+        engine={"name": "llm-scaler", "version": "0.14.0-b8.2.1"},
+        serving={"concurrency": 1},
+    )
+    made = planned(asked)
+    assert (flag(made, "gpu-memory-utilization"), made.context_length) == ("0.729", 46592)
+    ledger = made.ledger
+    needed = made.context_length * ledger.kv_bytes_per_token
+    assert needed <= ledger.kv_cache_bytes - 16 * MIB < needed + 256 * ledger.kv_bytes_per_token
+    assert ledger.max_model_len_fits >= made.context_length
+
+
+def test_the_null_block_of_a_hybrid_is_not_taken_twice() -> None:
+    asked = spec("Qwen/Qwen3.5-27B", quantization="fp8", gpu={"type": "arc-pro-b70", "count": 2})
+    request = request_of(asked)
+    made = planned(asked)
+    where = target_of(request, choice_of(made, request), made.arguments.dtype)
+    s = sizes(where, made.arguments)
+    assert 0 <= room(where, s) - s.pool < s.layout.block_bytes
 
 
 @pytest.mark.parametrize("version", [e.version for e in engines()["vllm"]])
