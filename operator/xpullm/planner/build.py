@@ -40,8 +40,10 @@ def build(
     env: Mapping[str, str] | None = None,
     avoid_nodes: tuple[str, ...] = (),
     startup_deadline_seconds: int = STARTUP_DEADLINE_SECONDS,
+    promised: int | None = None,
 ) -> Plan:
-    """The plan for these arguments, whatever they are worth."""
+    """The plan for these arguments, whatever they are worth. `promised`: the full-length requests
+    that it may promise, where more only fit because the context is a rounded one."""
     where = target_of(request, choice, arguments.dtype)
     all_sizes = sizes(where, arguments)
     ledger = judge(where, arguments).ledger
@@ -67,7 +69,7 @@ def build(
         ledger=ledger,
         host=host or host_memory(where, arguments, all_sizes),
         context_length=arguments.max_model_len,
-        concurrency=max(1, min(arguments.max_num_seqs, full)),
+        concurrency=max(1, min(arguments.max_num_seqs, full, promised or full)),
         utilization_percent=round(planned * 100 / where.visible_bytes),
         env=env if env is not None else environment(request, choice, where, all_sizes),
         env_scripts=engine.env_scripts,

@@ -45,7 +45,9 @@ def plan(request: PlanRequest, learned: Learned = NOTHING_LEARNED) -> Plan | Inf
         return refused or infeasible(request, wish, learned)
     found, choice, count = best
     notes = _notes(request, choice, count, wish, found, learned)
-    return build(request, choice, count, found.arguments, notes=notes)
+    # A context short of the wished one comes first: the sequences must not fall when it is reached.
+    promised = found.concurrency if wish.context_first and found.context < wish.context else None
+    return build(request, choice, count, found.arguments, notes=notes, promised=promised)
 
 
 def _notes(

@@ -128,6 +128,21 @@ def test_wishes_are_reached_and_the_rest_is_filled() -> None:
     assert small.ledger.kv_cache_bytes > 8 * GIB
 
 
+def test_sequences_do_not_fall_when_the_wished_context_is_reached() -> None:
+    """A little below it 19 fit, because the context goes in steps; at full length only 18 do."""
+    made = planned(
+        spec(
+            "microsoft/Phi-3-mini-4k-instruct",
+            quantization="fp16",
+            gpu={"type": "flex-170", "count": 2},
+            engine={"name": "vllm", "version": "0.8.3"},
+            serving={"contextLength": 2560, "concurrency": 19, "minConcurrency": 18},
+        )
+    )
+    assert (made.context_length, made.concurrency) == (2304, 18)
+    assert any(note.startswith("room for 18 full-length requests") for note in made.notes)
+
+
 def test_where_nothing_is_asked_a_useful_context_comes_before_room_for_several() -> None:
     made = planned(spec("Qwen/Qwen3-8B", gpu={**B60, "count": 1}))
     assert (made.context_length, made.concurrency, made.arguments.max_num_seqs) == (8192, 4, 8)
