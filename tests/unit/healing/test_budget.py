@@ -61,6 +61,14 @@ def test_after_a_cut_that_went_too_far_the_budget_goes_back_at_most_half_way():
     assert isinstance(answer(24576), Stop)
 
 
+def test_a_budget_that_others_leave_no_room_for_is_not_raised_again():
+    plan = plan_of(pinned(1, max_model_len=16384))
+    left = past("kv-cache-memory-bytes", 4 * GIB, GIB, cause="device_memory_busy")
+    seen = failure(SHORT, "kv_alloc", kv_available_bytes=GIB)
+    wish = Wish(16384, 16384, 1, 1)
+    assert isinstance(decide(situation(plan, seen, history=(left,), wish=wish)), Stop)
+
+
 def test_a_budget_that_was_too_small_for_a_longer_context_is_open_again():
     """A cut stops half way to a budget that was too small, until the context is shorter."""
     raised = past("gpu-memory-utilization", 0.85, 0.9, cause=SHORT, effect="Worse")

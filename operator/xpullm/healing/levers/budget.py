@@ -275,6 +275,8 @@ def _room_bytes(situation: Situation, lever: str) -> int:
     for step in situation.history:
         if step.lever != lever or not step.cause.startswith("device_"):
             continue
+        if step.cause == "device_memory_busy":
+            return 0  # what others leave of the card was printed, not guessed
         try:
             failed = _as_bytes(situation, lever, float(step.before))
         except ValueError:
