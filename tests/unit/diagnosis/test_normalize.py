@@ -124,3 +124,10 @@ def test_dockers_json_lines_are_unwrapped():
 )
 def test_noise_of_every_good_start_is_no_cause(noise):
     assert classify(Evidence(log=noise, exit_code=1)).cause == "unknown"
+
+
+@pytest.mark.parametrize("odd", ["模型加载失败", "Модель не загружена", "💥 é", "\ufffd" * 40])
+def test_lines_in_other_scripts_are_searched_too(odd):
+    found = classify(Evidence(log=f"{odd} 12\n{odd} {OOM}\n{odd} 13"))
+    assert found.cause.startswith("device_oom")
+    assert odd.split()[0] in found.evidence[0]
