@@ -16,7 +16,7 @@ from .matching import Hit, hits
 from .phases import Course, course, device_oom, phase_at, public
 from .scan import Log, without_digits
 from .signatures import causes
-from .trust import may_act
+from .trust import SAME_FAILURE, may_act
 from .types import HELPS, PHASES, Diagnosis, Evidence
 
 EVIDENCE_LINES = 6
@@ -149,6 +149,7 @@ def _from_hit(
     cause, phase = signature.cause, signature.phase
     if cause == _OOM_PREFIX:
         around = " ".join(log.lines[index : index + 3])
+        phase = phase or _stated_phase(hit, found)
         cause, phase = device_oom(way, index, figures, around, was_ready, phase)
     elif not phase:
         phase = public(phase_at(way, index, was_ready))
@@ -156,6 +157,21 @@ def _from_hit(
     helps = causes()[cause]["helps"]
     actionable = dead and may_act(hit, helps, found, log, way, figures, code)
     return _diagnosis(cause, phase, _evidence(hit, log), figures, actionable)
+
+
+def _stated_phase(hit: Hit, found: Sequence[Hit]) -> str:
+    """The phase that a later message about the same failure names in words."""
+    return next(
+        (
+            other.signature.phase
+            for other in found
+            if other.signature.cause == hit.signature.cause
+            and other.signature.phase
+            and not other.weak
+            and 0 <= other.line.index - hit.line.index <= SAME_FAILURE
+        ),
+        "",
+    )
 
 
 def _refine(

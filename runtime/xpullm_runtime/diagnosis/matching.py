@@ -13,7 +13,7 @@ from .normalize import MATCH_CHARS, Line, goes_on, is_echo, is_source, read
 from .scan import Log
 from .signatures import Signature, by_literal
 
-_CLAUSE = re.compile(r"[:,;.\])] ?['\"]?|- |\w(?=[A-Z][a-z]+: )|[^\x00-\x7f](?=\w)")
+_CLAUSE = re.compile(r"[:,;.!\])] ?['\"]?|- |\w(?=[A-Z][a-z]+: )|[^\x00-\x7f](?=\w)")
 _FRAME_LINES = 8  # a frame, its source line, carets, and a few lines of a raise
 _CLAUSES = 24  # places in a line where a message may begin
 _WRAPPED = 60  # a shorter line was not broken by a terminal's or collector's width

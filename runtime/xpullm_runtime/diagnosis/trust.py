@@ -15,7 +15,7 @@ from .phases import Course
 from .scan import Log
 
 _LAST_WINDOW = 600  # lines: API server and engine core print tracebacks for each open request
-_SAME_FAILURE = 80  # lines within which hits speak of one failure
+SAME_FAILURE = 80  # lines within which hits speak of one failure
 _LAST_WORDS = 12  # lines: a process that native code ends has no logger left
 _QUIET = ("INFO", "DEBUG", "I")
 _KILLED = (None, 0, 137, 143)  # exit codes that an engine's own failure does not give
@@ -36,7 +36,7 @@ def may_act(
         other
         for other in found
         if other.signature.cause == cause
-        and 0 <= other.line.index - hit.line.index <= _SAME_FAILURE
+        and 0 <= other.line.index - hit.line.index <= SAME_FAILURE
         and trusted(other, helps, log, way, code)
     ]
     if not witnesses:

@@ -184,3 +184,53 @@ def test_words_count_only_where_no_root_cause_is_known():
     assert cause(words) == "bad_arguments"
     assert cause(words, core(OOM)).startswith("device_oom")
     assert cause(core("ValueError: The prompt is longer than max_model_len")) == "unknown"
+
+
+NO_BLOCKS = core("RuntimeError: Not enough memory for 24 blocks of KV cache. Try reducing")
+RAY_GUESSES = (
+    "The actor is dead because its worker process has died. There are some potential root causes. "
+    "(1) The process is killed by SIGKILL by OOM killer due to high memory usage. (2) ray stop"
+)
+CREATE = "Error: failed to create containerd task: failed to create shim task: "
+EXEC = "ExecSync failed: failed to exec in container: OCI runtime exec failed: exec failed: "
+
+
+def test_a_later_message_about_the_same_failure_names_the_phase():
+    lack = core("RuntimeError: SYS_EBUSY: Lack of device memory. (code: -16)")
+    assert cause(lack) == "device_oom_startup"
+    assert cause(lack, NO_BLOCKS) == "device_oom_kv_alloc"
+    assert cause(lack, *["loading"] * 90, NO_BLOCKS) == "device_oom_startup"
+
+
+def test_what_a_compiler_backend_raised_is_the_cause():
+    backend = core("torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:")
+    assert cause(backend, core("RuntimeError: boom")) == "kernel_compile_failure"
+    assert cause(backend, NO_BLOCKS) == "device_oom_kv_alloc"
+
+
+def test_a_list_of_possible_causes_yields_to_any_root_cause():
+    assert cause(RAY_GUESSES) == "host_oom"
+    assert cause(RAY_GUESSES, core(TOO_LONG)) == "max_model_len_exceeds_kv"
+
+
+def test_a_full_disk_under_the_container_runtime_is_the_cause():
+    init = "OCI runtime create failed: error during container init: "
+    assert cause(CREATE + init + "open /run/x/resolv.conf: no space left on device") == "disk_full"
+    assert cause(CREATE + init + "unable to apply cgroup configuration") == "bad_pod_spec"
+
+
+def test_an_exec_into_a_container_that_ends_says_nothing_about_its_spec():
+    assert cause(EXEC + "error executing setns process: exit status 1: unknown") == "unknown"
+    assert cause(EXEC + 'exec: "curl": executable file not found in $PATH') == "bad_pod_spec"
+
+
+def test_a_refusal_by_the_api_server_needs_its_kind_of_field_error():
+    assert cause('Pod "llm-0" is invalid: spec.x: Invalid value: "2": too much') == "bad_pod_spec"
+    assert cause('The token "abc" is invalid: log in again') == "unknown"
+
+
+@pytest.mark.parametrize("before", ["!!! Exception during processing !!! ", "Oops! ", ""])
+def test_an_out_of_memory_after_an_exclamation_is_named_but_changes_nothing(before):
+    found = classify(Evidence(log=before + OOM.partition(": ")[2], exit_code=0))
+    assert found.cause == "device_oom_runtime"
+    assert not found.actionable
