@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from xpullm.controller.canonical import APPLIED_HASH, applied_hash, holds, with_hash
@@ -28,10 +29,12 @@ from xpullm.controller.observe import controller_uid
 from xpullm.controller.routes import concerned
 from xpullm.controller.store import Store
 from xpullm.controller.types import Decision, Key, Object
+from xpullm.healing.tuning import joined
 
 log = logging.getLogger(__name__)
 
 _REMEMBERED_EVENTS = 10_000
+_TRIES = 5  # to write a record that others write too
 
 
 class WriteApi(Protocol):
@@ -72,7 +75,7 @@ class Applier:
         """
         await _all(
             *(self._tell(event(spec, llmd, self._instance, now)) for spec in decision.events),
-            *(self._learn(record) for record in decision.records),
+            *(self._learn(record, now) for record in decision.records),
         )
         for obj in decision.apply:
             await self._apply(obj, llmd)
@@ -113,26 +116,42 @@ class Applier:
                 manifest["metadata"][guard] = live["metadata"][guard]
         await self._write(kind, manifest)
 
-    async def _learn(self, wanted: Object) -> None:
+    async def _learn(self, wanted: Object, now: float) -> None:
         try:
-            await self._record(wanted)
+            await self._record(wanted, now)
         except RejectedError as error:  # without a memory, healing still works
             log.warning("the TuningRecord %s was refused: %s", wanted["metadata"]["name"], error)
 
-    async def _record(self, wanted: Object) -> None:
+    async def _record(self, wanted: Object, now: float) -> None:
+        """Many deployments write one record: what others wrote meanwhile is kept."""
         metadata = wanted["metadata"]
-        namespace, name = metadata["namespace"], metadata["name"]
-        live = self._store.get(TUNING_RECORD, namespace, name)
-        if live is not None and live.get("status") == wanted.get("status"):
-            return
-        if live is None:
+        place = (TUNING_RECORD, metadata["namespace"], metadata["name"])
+        for left in reversed(range(_TRIES)):
+            live = self._store.get(*place)
+            if live is None:
+                live = await self._new_record(wanted)
+            status = joined(live.get("status"), wanted["status"], datetime.fromtimestamp(now, UTC))
+            if live.get("status") == status:
+                return
             try:
-                live = await self._api.create({k: v for k, v in wanted.items() if k != "status"})
-            except AlreadyExistsError as error:  # what it says is to be merged, not replaced
-                await self._look(TUNING_RECORD, namespace, name)
+                await self._write_status(live, status)
+            except ConflictError:
+                if not left:
+                    raise
+                continue
+            return
+
+    async def _new_record(self, wanted: Object) -> Object:
+        try:
+            made = await self._api.create({k: v for k, v in wanted.items() if k != "status"})
+        except AlreadyExistsError as error:
+            metadata = wanted["metadata"]
+            found = await self._look(TUNING_RECORD, metadata["namespace"], metadata["name"])
+            if found is None:
                 raise ConflictError(409, "Conflict", error.message) from error
-            self._overlay(TUNING_RECORD, live)
-        await self._write_status(live, wanted.get("status"))
+            return found
+        self._overlay(TUNING_RECORD, made)
+        return made
 
     async def _write_status(self, live: Object, status: Any) -> dict[str, Any]:
         return await self._write(kind_of(live), status_manifest(live, status), "status")

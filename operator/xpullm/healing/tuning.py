@@ -133,6 +133,13 @@ def status_of(key: Key, entries: Sequence[Observation]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value != ""}
 
 
+def joined(stored: Any, news: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """One record's status with the entries of both; `stored` may be missing or rubbish."""
+    before = decode_entries(stored) if isinstance(stored, Mapping) else ()
+    entries = merge(before, decode_entries(news), now)
+    return {**news, "entries": [_encode(entry) for entry in entries]}
+
+
 def decode_entries(body: Mapping[str, Any]) -> tuple[Observation, ...]:
     """The entries of a record's spec or status; what cannot be read is left out."""
     rows = body.get("entries")

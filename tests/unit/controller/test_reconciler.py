@@ -170,6 +170,24 @@ def test_in_a_burst_three_re_rolls_begin_and_of_the_others_the_cause_is_told_fir
         assert attempt["xpullm.io/attempt"] == "1"
 
 
+def test_deployments_that_learn_at_once_share_one_record() -> None:
+    async def scenario() -> tuple[Operator, ApiDouble]:
+        api = SlowApi()
+        for name in ("a", "b", "c"):
+            api.add(world.llmd(name))
+        await Operator(api).settle()
+        for name in ("a", "b", "c"):
+            api.add(world.pod_of(name, 0, failed=True))
+        operator = Operator(api)
+        await work(operator, 10, workers=8)
+        return operator, api
+
+    operator, api = run(scenario())
+    entries = api.objects["tuningrecords", "ns", "r"]["status"]["entries"]
+    assert sorted(entry["node"] for entry in entries) == ["node-of-a", "node-of-b", "node-of-c"]
+    assert count(operator, "xpullm_reconcile_total", result="conflict") == 0
+
+
 def test_one_failure_alone_is_told_with_its_step_in_one_status() -> None:
     async def scenario() -> list[str]:
         api = ApiDouble()

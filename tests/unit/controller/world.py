@@ -91,7 +91,13 @@ def service(owner: dict[str, Any] | Any) -> dict[str, Any]:
 
 def record(owner: dict[str, Any] | Any, attempt: int) -> dict[str, Any]:
     key = {"model": "a/b", "engineImage": "engine:1", "gpu": "arc-a770-16g", "gpuCount": 1}
-    entry = {"outcome": "Failed", "cause": f"cause-{attempt}"}
+    flags = ("max-model-len", "max-num-seqs", "max-num-batched-tokens")
+    entry = {
+        "arguments": [{"name": flag, "value": "8"} for flag in flags],
+        "outcome": "Failed",
+        "cause": f"cause-{attempt}",
+        "node": f"node-of-{owner['metadata']['name']}",
+    }
     return {
         "apiVersion": "xpullm.io/v1alpha1",
         "kind": "TuningRecord",
