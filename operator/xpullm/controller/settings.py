@@ -22,7 +22,7 @@ class Settings:
     """Every field is a flag (``--probe-port``) and a variable (``XPULLM_PROBE_PORT``)."""
 
     namespaces: tuple[str, ...] = _setting((), "namespaces to serve, by comma; empty: all")
-    workers: int = _setting(8, "LLMDeployments worked on at the same time")
+    workers: int = _setting(48, "LLMDeployments worked on at the same time")
     resync_seconds: int = _setting(600, "seconds between complete listings, ± 10 %%")
     leader_elect: bool = _setting(True, "hold a Lease while working")
     lease_name: str = _setting("xpullm-operator", "name of the Lease")
