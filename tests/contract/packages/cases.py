@@ -40,7 +40,8 @@ def _plan(engine: Engine, model: str, card: str, count: int, quantization: str) 
             "model": {"id": model},
             "quantization": quantization,
             "gpu": {"type": card, "count": count},
-            "engine": {"name": engine.name, "version": engine.version},
+            # A version outside the catalogue is planned for too, with an image of its own.
+            "engine": {"name": engine.name, "version": engine.version, "image": engine.image},
         }
     )
     request = resolve(spec)
