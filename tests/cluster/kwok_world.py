@@ -312,10 +312,11 @@ def world(
 
 @contextmanager
 def nodes(cluster: Cluster, prefix: str, cards: dict[str, int], card: str = CARD) -> Iterator[None]:
-    """Simulated nodes: name → number of cards."""
+    """Simulated nodes: name → number of cards. Tests that need to know all matching nodes select
+    these by `test.xpullm.io/nodes`: those of other tests may still be going."""
     resource = catalog.gpus()[card].resource
     for name, count in cards.items():
-        labels = {"xpullm.io/gpu-type": card}
+        labels = {"xpullm.io/gpu-type": card, "test.xpullm.io/nodes": prefix}
         capacity = {resource: str(count), "memory": "8Ti"}
         cluster.add_kwok_node(f"{prefix}-{name}", labels, capacity)
     try:

@@ -201,9 +201,10 @@ def test_a_failing_node_is_left_where_another_has_room(cluster: Cluster, live: W
 
 def test_a_failing_node_is_kept_where_no_other_has_room(cluster: Cluster, live: World) -> None:
     spec = {"gpu": {"type": "arc-b580"}, "quantization": "fp8", "engine": {"name": "vllm"}}
+    alone = {"nodeSelector": {"test.xpullm.io/nodes": "actions-one"}}
     with (
         nodes(cluster, "actions-one", {"a": 1}, "arc-b580"),
-        live.deployed("kept", **spec) as name,
+        live.deployed("kept", **spec, pod=alone) as name,
     ):
         before = live.template(name)
         live.end(name, last_word(LOST), times=2)

@@ -92,7 +92,7 @@ def play(live: World) -> None:
         live.until("healed", "Healing")
         live.serve("healed")
         live.wait(lambda: live.list("TuningRecord"))
-    with live.deployed("lost"):
+    with live.deployed("lost", pod={"nodeSelector": {"test.xpullm.io/nodes": "rbac"}}):
         live.end("lost", last_word(public_log("F008")), times=2)  # told on the node, too
         live.until("lost", "NotHealable")
     model = {"id": "Qwen/Qwen2-7B-Instruct"}
