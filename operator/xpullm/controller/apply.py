@@ -1,7 +1,7 @@
 """Make the cluster as decided. What is equal is not written; every write is safe to repeat.
 
-Order: Events, tuning records, objects, deletions; status follows in `report`. A crash between any
-two loses nothing: the next pass sees what was written and goes on from there. What a failure
+Order: Events and tuning records, objects, deletions; status follows in `report`. A crash between
+any two loses nothing: the next pass sees what was written and goes on from there. What a failure
 teaches goes before the Deployment's next plan, after which the failure is no news any more.
 """
 
@@ -117,48 +117,39 @@ class Applier:
         await self._write(kind, manifest)
 
     async def _learn(self, wanted: Object, now: float) -> None:
-        try:
-            await self._record(wanted, now)
-        except RejectedError as error:  # without a memory, healing still works
-            log.warning("the TuningRecord %s was refused: %s", wanted["metadata"]["name"], error)
+        for attempt in range(1, _TRIES + 1):
+            try:
+                await self._record(wanted, now)
+            except ConflictError:  # others write it too: once more, with what they wrote
+                if attempt == _TRIES:
+                    raise
+            except RejectedError as error:  # without a memory, healing still works
+                log.warning(
+                    "the TuningRecord %s was refused: %s", wanted["metadata"]["name"], error
+                )
+                return
+            else:
+                return
 
     async def _record(self, wanted: Object, now: float) -> None:
-        """Many deployments write one record: what others wrote meanwhile is kept."""
+        """Add to a record; what others wrote since the decision is kept."""
         metadata = wanted["metadata"]
         place = (TUNING_RECORD, metadata["namespace"], metadata["name"])
-        for left in reversed(range(_TRIES)):
-            live = self._store.get(*place)
-            if live is None:
-                live = await self._new_record(wanted)
-            status = joined(live.get("status"), wanted["status"], datetime.fromtimestamp(now, UTC))
-            if live.get("status") == status:
-                return
+        live = self._store.get(*place)
+        if live is None:
             try:
-                await self._write_status(live, status)
-            except ConflictError:
-                if not left:
-                    raise
-                continue
-            return
-
-    async def _new_record(self, wanted: Object) -> Object:
-        try:
-            made = await self._api.create({k: v for k, v in wanted.items() if k != "status"})
-        except AlreadyExistsError as error:
-            metadata = wanted["metadata"]
-            found = await self._look(TUNING_RECORD, metadata["namespace"], metadata["name"])
-            if found is None:
+                live = await self._api.create({k: v for k, v in wanted.items() if k != "status"})
+            except AlreadyExistsError as error:
+                await self._look(*place)
                 raise ConflictError(409, "Conflict", error.message) from error
-            return found
-        self._overlay(TUNING_RECORD, made)
-        return made
-
-    async def _write_status(self, live: Object, status: Any) -> dict[str, Any]:
-        return await self._write(kind_of(live), status_manifest(live, status), "status")
+            self._overlay(TUNING_RECORD, live)
+        status = joined(live.get("status"), wanted["status"], datetime.fromtimestamp(now, UTC))
+        if live.get("status") != status:
+            await self.write_status(live, status)
 
     async def write_status(self, live: Object, status: Object) -> None:
         """Write the status of ``live``; refused if ``live`` is not the newest version."""
-        await self._write_status(live, status)
+        await self._write(kind_of(live), status_manifest(live, status), "status")
 
     async def _write(self, kind: Kind, manifest: Object, subresource: str = "") -> dict[str, Any]:
         try:

@@ -29,7 +29,7 @@ async def report(applier: Applier, llmd: Object, status: Object | None) -> bool:
 def cause_alone(llmd: Object, status: Object | None) -> dict[str, Any] | None:
     """The live status with the newly decided cause in it; None if it says so already.
 
-    For bursts: what failed is told of all before anything is done about the first.
+    For bursts: a few re-rolls are under way, and of what waits for them the cause is told.
     """
     decided = (status or {}).get("healing") or {}
     live = llmd.get("status", {})
