@@ -12,11 +12,9 @@ from xpullm.controller.decide_health import summary, told_before
 from xpullm.controller.decide_plan import Standing
 from xpullm.controller.types import EventSpec, Object
 from xpullm.healing.growth import CAUSE
+from xpullm.healing.node import accusers
 from xpullm.planner.types import Infeasible, Refusal
 from xpullm.resources import codec
-
-# What a card or its driver does, whatever runs on it (docs/failures.md).
-NODE_CAUSES = frozenset({"device_lost", "wrong_gpu"})
 
 
 def no_plan_events(
@@ -97,7 +95,7 @@ def node_events(
     moved = reply.step is not None and reply.step.lever == "node"
     node = next((n for n in nodes if n["metadata"]["name"] == failure.node), None)
     matter = reply.matter if reply.wait is None else None  # first it is only started again
-    if node is None or not (moved or matter or failure.diagnosis.cause in NODE_CAUSES):
+    if node is None or not (moved or matter or failure.diagnosis.cause in accusers().alone):
         return ()
     who = f"LLMDeployment {live['metadata']['namespace']}/{live['metadata']['name']}"
     message, mark = f"{sentence(found.plan, failure)}; {who}", failure.id

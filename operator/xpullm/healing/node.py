@@ -29,9 +29,11 @@ Serving = Mapping[tuple[str, ...], Iterable[str]]  # a kind or a plan -> nodes w
 
 @dataclass(frozen=True, slots=True)
 class Accusers:
-    """Causes that speak of a device, causes of memory, and how long a failure counts."""
+    """Causes that speak of a device, those of them that do so alone, causes of memory, and how long
+    a failure counts."""
 
     causes: frozenset[str]
+    alone: frozenset[str]
     memory: frozenset[str]
     window_seconds: float
 
@@ -48,7 +50,10 @@ def accusers() -> Accusers:
     text = files("xpullm.healing").joinpath("ladder.toml").read_text("utf-8")
     raw = tomllib.loads(text)["node"]
     return Accusers(
-        frozenset(raw["causes"]), frozenset(raw["memory"]), float(raw["window_seconds"])
+        causes=frozenset(raw["causes"]),
+        alone=frozenset(raw["alone"]),
+        memory=frozenset(raw["memory"]),
+        window_seconds=float(raw["window_seconds"]),
     )
 
 
