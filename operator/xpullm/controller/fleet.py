@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from xpullm.api.reasons import Reason
+from xpullm.controller.decide_health import rolled_out
+from xpullm.controller.decide_pods import plan_hash, ready, text, whole
 from xpullm.controller.fleet_nodes import NodeView
 from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, NODE, POD
 from xpullm.controller.store import Store
+from xpullm.controller.timestamps import epoch
 from xpullm.controller.types import Fleet, Key, Object
 from xpullm.resources.names import ANNOTATION_ATTEMPT, ENGINE_CONTAINER, LABEL_PLAN
 
@@ -113,7 +115,7 @@ class FleetView:
             if (
                 deployment is None
                 or now - since > _RESERVED_SECONDS
-                or (deployment["metadata"]["resourceVersion"] != version and rolled_out(deployment))
+                or (deployment["metadata"]["resourceVersion"] != version and _complete(deployment))
             ):
                 del self._reserved[key]
 
@@ -144,8 +146,8 @@ def activity_of(store: Store, key: Key) -> Activity:
     template = deployment["spec"]["template"]
     plan = template["metadata"].get("labels", {}).get(LABEL_PLAN, "")
     pods = store.children(POD, key)
-    current = [pod for pod in pods if _plan(pod) == plan]
-    replacing = not rolled_out(deployment) and any(ready(p) for p in pods if _plan(p) != plan)
+    current = [pod for pod in pods if plan_hash(pod) == plan]
+    replacing = not _complete(deployment) and any(ready(p) for p in pods if plan_hash(p) != plan)
     attempt = deployment["metadata"].get("annotations", {}).get(ANNOTATION_ATTEMPT, "0")
     if attempt in ("", "0"):
         return Activity(replacing=replacing) if replacing else IDLE
@@ -153,20 +155,12 @@ def activity_of(store: Store, key: Key) -> Activity:
         replacing=replacing,
         canaries=_canaries(store, key, deployment),
         held=any(ready(pod) for pod in current),
-        started=min((_created(pod) for pod in current), default=_JUST_NOW),
+        started=min(map(_created, current), default=_JUST_NOW),
     )
 
 
-def rolled_out(deployment: Object) -> bool:
-    """The Deployment controller has nothing left to replace (kubectl rollout status)."""
-    status = deployment.get("status", {})
-    wanted = deployment["spec"].get("replicas", 1)
-    return bool(
-        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
-        and status.get("updatedReplicas", 0) >= wanted
-        and status.get("replicas", 0) <= status.get("updatedReplicas", 0)
-        and status.get("availableReplicas", 0) >= wanted
-    )
+def _complete(deployment: Object) -> bool:
+    return rolled_out(deployment, whole(deployment, "spec", "replicas"))
 
 
 def _canaries(store: Store, key: Key, deployment: Object) -> frozenset[Canary]:
@@ -185,17 +179,6 @@ def _kernel(node: Object) -> str:
     return str(node.get("status", {}).get("nodeInfo", {}).get("kernelVersion", ""))
 
 
-def _plan(pod: Object) -> str:
-    return str(pod["metadata"].get("labels", {}).get(LABEL_PLAN, ""))
-
-
-def ready(pod: Object) -> bool:
-    """The pod serves and stays."""
-    if pod["metadata"].get("deletionTimestamp"):
-        return False
-    conditions = pod.get("status", {}).get("conditions", ())
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-
-
 def _created(pod: Object) -> float:
-    return datetime.fromisoformat(pod["metadata"]["creationTimestamp"]).timestamp()
+    time = epoch(text(pod, "metadata", "creationTimestamp"))
+    return time if time is not None else _JUST_NOW

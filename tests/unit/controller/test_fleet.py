@@ -49,6 +49,7 @@ class FleetWorld:
                 "observedGeneration": 1,
                 "replicas": 1,
                 "updatedReplicas": 1,
+                "readyReplicas": 1,
                 "availableReplicas": 1,
             }
         self.put(DEPLOYMENT, made)
