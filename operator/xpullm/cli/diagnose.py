@@ -8,12 +8,13 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any, NoReturn
+from typing import IO, Annotated, Any
 
 import typer
 
 from xpullm.cli.diagnosetext import render
-from xpullm.cli.manifests import InputError, documents
+from xpullm.cli.inputs import InputError, fail, opened
+from xpullm.cli.manifests import documents
 from xpullm_runtime.diagnosis import Diagnosis, Evidence, causes, classify, diagnose_row, first_move
 
 FORMATS = ("table", "json")
@@ -73,7 +74,8 @@ def diagnose(
         fail(f"--output: {output!r} is not one of {', '.join(FORMATS)}")
     try:
         if batch:
-            answer_rows(target)
+            with opened(target) as source:
+                answer_rows(source)
             raise typer.Exit(0)
         evidence = list(collect(target, namespace, file, container, exit_code))
     except InputError as error:
@@ -88,11 +90,6 @@ def diagnose(
             colour = False if os.environ.get("NO_COLOR") else None
             typer.echo(render(where, found, first_move(found, engine)), color=colour)
     raise typer.Exit(3 if any(failed(one, found) for _, one, found in results) else 0)
-
-
-def fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)
 
 
 def failed(evidence: Evidence, found: Diagnosis) -> bool:
@@ -158,14 +155,14 @@ def collect(
 
 def in_manifest(path: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The pods and events of a file; a List is opened."""
-    found = [one for manifest in documents(path) for one in opened(manifest.document)]
+    found = [one for manifest in documents(path) for one in items_of(manifest.document)]
     pods = [one for one in found if one.get("kind") == "Pod"]
     if not pods:
         raise InputError(f"{path}: holds no Pod (kubectl get pod NAME -o yaml prints one)")
     return pods, [one for one in found if one.get("kind") == "Event"]
 
 
-def opened(document: dict[str, Any]) -> list[dict[str, Any]]:
+def items_of(document: dict[str, Any]) -> list[dict[str, Any]]:
     items = document.get("items")
     if isinstance(items, list):
         return [one for one in items if isinstance(one, dict)]
@@ -196,20 +193,8 @@ def last_bytes(chunks: Iterable[bytes]) -> str:
     return b"".join(kept)[-TAIL_BYTES:].decode(errors="replace")
 
 
-def answer_rows(path: str | None) -> None:
+def answer_rows(source: IO[bytes]) -> None:
     """One JSON object per line in and out; a row that can't be read is answered, too."""
-    if path in (None, "-"):
-        write_rows(sys.stdin.buffer)
-        return
-    try:
-        file = Path(str(path)).open("rb")  # noqa: SIM115 - a broken pipe is not the file's error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    with file:
-        write_rows(file)
-
-
-def write_rows(source: IO[bytes]) -> None:
     number = 0
     while line := source.readline(ROW_BYTES):
         number += 1

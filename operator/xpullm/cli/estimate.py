@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
+
+from xpullm.cli.inputs import InputError, fail, opened, read_text
 
 MAX_LINE_BYTES = 12 * 1024 * 1024
 
@@ -34,40 +35,32 @@ def estimate(
     """
     if output != "json":
         fail(f"--output: {output!r} is not json")
-    if batch:
-        answer_rows(file)
-        return
-    if file is None:
-        fail("give --batch (rows on standard input) or --file ROW.json")
-    from xpullm.cli.manifests import InputError, read_text
-
     try:
-        text = read_text(file)
+        if batch:
+            answer_rows(file)
+        else:
+            answer_one(file)
     except InputError as error:
         fail(str(error))
-    if not text.strip():
-        fail(f"{file}: empty; a row is a JSON object")
-    answer = next(answers([text.replace("\n", " ").encode()]))
-    typer.echo(json.dumps(answer, indent=2))
-    raise typer.Exit(2 if answer["starts"] is None else 0 if answer["safe"] else 3)
-
-
-def fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)
 
 
 def answer_rows(path: str | None) -> None:
     """A line of JSON for each row of the file, of standard input where none is given."""
-    source = sys.stdin.buffer
-    if path not in (None, "-"):
-        try:
-            source = Path(str(path)).open("rb")  # noqa: SIM115 - a broken pipe is not its error
-        except OSError as error:
-            fail(f"{path}: {error.strerror}")
-    with source:
-        for answer in answers(source):
+    with opened(path) as rows:
+        for answer in answers(rows):
             sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def answer_one(path: str | None) -> None:
+    """The answer to a file's one row, and the exit code that tells it."""
+    if path is None:
+        raise InputError("give --batch (rows on standard input) or --file ROW.json")
+    text = read_text(path)
+    if not text.strip():
+        raise InputError(f"{path}: empty; a row is a JSON object")
+    answer = next(answers([text.replace("\n", " ").encode()]))
+    typer.echo(json.dumps(answer, indent=2))
+    raise typer.Exit(2 if answer["starts"] is None else 0 if answer["safe"] else 3)
 
 
 def answers(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

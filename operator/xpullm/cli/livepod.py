@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from xpullm.cli.manifests import InputError
+from xpullm.cli.inputs import InputError
 from xpullm_runtime.diagnosis import Evidence
 
 LOG_BYTES = 4_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import yaml
 
-MAX_FILE_BYTES = 10 * 1024 * 1024
+from xpullm.cli.inputs import InputError, read_text
+
 MAX_DEPTH = 100  # libyaml's composer recurses in C and would crash the process
 MAX_NODES = 1_000_000  # with what aliases repeat; a thousand deployments with status are less
 SUFFIXES = (".yaml", ".yml", ".json")  # what kubectl reads of a folder
@@ -28,10 +28,6 @@ class LOADER(_SAFE):  # type: ignore[misc]
                     raise yaml.MarkedYAMLError(None, None, f"{key.value!r} twice", key.start_mark)
                 seen.add(key.value)
         return dict(super().construct_mapping(node, deep))
-
-
-class InputError(Exception):
-    """What the user gave can't be read; the message names file and place. Exit code 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +67,6 @@ def files(path: str) -> list[str]:
         return sorted(str(file) for file in Path(path).iterdir() if file.suffix in SUFFIXES)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-
-
-def read_text(path: str) -> str:
-    """A file's text, "-" for standard input; at most MAX_FILE_BYTES."""
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"{path}: larger than {MAX_FILE_BYTES // 1024**2} MiB")
-    return data.decode(errors="replace")
 
 
 def documents(path: str) -> Iterator[Manifest]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xpullm.cli.manifests import InputError, Manifest, load, read_text
+from xpullm.cli.inputs import InputError, fail, read_text
+from xpullm.cli.manifests import Manifest, load
 
 if TYPE_CHECKING:
     from xpullm.api import LLMDeployment
@@ -73,11 +74,6 @@ def plan(
     if results:
         typer.echo(render(results, output, explain, several=len(manifests) > 1))
     raise typer.Exit(max(worst, *(code(result) for _, result in results), 0))
-
-
-def fail(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)
 
 
 def check_cards(names: Iterable[str]) -> None:

@@ -1,0 +1,64 @@
+"""Files and standard input as every command reads them, and how a command ends where it can't.
+
+Imports nothing that takes time: every command needs this before it knows what else.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NoReturn
+
+import typer
+
+MAX_FILE_BYTES = 10 * 1024 * 1024
+
+
+class InputError(Exception):
+    """What the user gave can't be read; the message names file and place. Exit code 2."""
+
+
+def fail(message: str) -> NoReturn:
+    """End the command: invalid input."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def read_text(path: str) -> str:
+    """A file's text, "-" for standard input; at most MAX_FILE_BYTES.
+
+    Raises:
+        InputError: it can't be read, or is larger.
+    """
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"{path}: larger than {MAX_FILE_BYTES // 1024**2} MiB")
+    return data.decode(errors="replace")
+
+
+@contextmanager
+def opened(path: str | None) -> Iterator[IO[bytes]]:
+    """A file of any size, standard input where it is "-" or none is given.
+
+    Raises:
+        InputError: it can't be opened. What fails later, such as a closed pipe behind us, is not
+            the file's error.
+    """
+    if path is None or path == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    with file:
+        yield file
