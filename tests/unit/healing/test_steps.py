@@ -213,6 +213,7 @@ def test_host_memory_is_raised_by_half_then_doubled():
     killed = failure("host_oom", "weights")
     first = decide(situation(plan, killed))
     assert moved(first) == ("memory-limit", "16Gi", "24Gi")
+    assert first.text == "memory-limit 16Gi → 24Gi: the kernel killed the engine at its limit"
     assert first.plan.host.request_bytes == 12 * GIB
     before = {"cause": "host_oom", "phase": "weights", "effect": "Helped"}
     history = (past("memory-limit", 16 * GIB, 24 * GIB, **before),)
@@ -226,7 +227,8 @@ def test_a_users_memory_limit_is_the_users():
     stop = decide(situation(plan, failure("host_oom", "weights"), policy=policy))
     assert isinstance(stop, Stop)
     assert stop.reason == "UserArgumentInTheWay"
-    assert "spec.pod.resources.limits.memory to 24.00 GiB" in stop.text
+    assert "the memory limit of 16Gi is yours" in stop.text
+    assert "spec.pod.resources.limits.memory to 24Gi" in stop.text
     allowed = replace(policy, may_change=frozenset({"Arguments", "UserMemoryLimit"}))
     assert decide(situation(plan, failure("host_oom"), policy=allowed)).lever == "memory-limit"
 
@@ -234,6 +236,7 @@ def test_a_users_memory_limit_is_the_users():
 def test_a_full_dev_shm_grows_with_the_limit_that_it_counts_into():
     step = decide(situation(plan_of(pinned(7)), failure("shm_exhausted", "startup")))
     assert moved(step) == ("shm-size", "2Gi", "16Gi")
+    assert step.text == "shm-size 2Gi → 16Gi: /dev/shm was full"
     assert step.plan.host.limit_bytes == 30 * GIB
 
 

@@ -19,29 +19,21 @@ def memory_limit(situation: Situation, move: Move) -> Answer:
         limit = peak
     factor = float(move.data["factor"])
     raised = -(-int(max(limit, host.limit_bytes) * factor) // (256 * MIB)) * 256 * MIB
+    before, after = format_bytes(host.limit_bytes), format_bytes(raised)
     if policy.user_memory_limit and not situation.may("UserMemoryLimit"):
         return Rejection(
             "memory-limit",
             Why.USER,
-            f"the memory limit of {_gib(host.limit_bytes)} is yours: raise "
-            f"spec.pod.resources.limits.memory to {_gib(raised)}, or add UserMemoryLimit to "
-            "spec.healing.mayChange",
+            f"the memory limit of {before} is yours: raise spec.pod.resources.limits.memory to "
+            f"{after}, or add UserMemoryLimit to spec.healing.mayChange",
         )
     request = min(raised, int(host.request_bytes * raised / max(1, host.limit_bytes)))
     plan = situation.replan(
         situation.arguments,
         host=replace(host, limit_bytes=raised, request_bytes=request),
     )
-    before, after = format_bytes(host.limit_bytes), format_bytes(raised)
-    return Proposal(
-        lever="memory-limit",
-        before=before,
-        after=after,
-        plan=plan,
-        text=f"memory-limit {_gib(host.limit_bytes)} → {_gib(raised)}: the kernel killed the "
-        "engine at its limit",
-        direction=+1,
-    )
+    why = "the kernel killed the engine at its limit"
+    return proposal("memory-limit", before, after, plan, why, direction=+1)
 
 
 def shm_size(situation: Situation, move: Move) -> Answer:
@@ -49,8 +41,9 @@ def shm_size(situation: Situation, move: Move) -> Answer:
     host = situation.plan.host
     most = int(move.data["limit_gib"]) * GIB
     size = min(most, int(max(host.shm_bytes, 8 * GIB) * float(move.data["factor"])))
+    before, after = format_bytes(host.shm_bytes), format_bytes(size)
     if size <= host.shm_bytes:
-        return Rejection("shm-size", Why.FLOOR, f"it is already {_gib(host.shm_bytes)}")
+        return Rejection("shm-size", Why.FLOOR, f"it is already {before}")
     extra = size - host.shm_bytes
     if situation.policy.user_memory_limit and not situation.may("UserMemoryLimit"):
         limits = host
@@ -61,14 +54,8 @@ def shm_size(situation: Situation, move: Move) -> Answer:
             request_bytes=host.request_bytes + extra,
         )
     plan = situation.replan(situation.arguments, host=replace(limits, shm_bytes=size))
-    return Proposal(
-        lever="shm-size",
-        before=format_bytes(host.shm_bytes),
-        after=format_bytes(size),
-        plan=plan,
-        text=f"shm-size {_gib(host.shm_bytes)} → {_gib(size)}: /dev/shm was full",
-        direction=+1,
-    )
+    why = "/dev/shm was full"  # noqa: S108 - told, not used
+    return proposal("shm-size", before, after, plan, why, direction=+1)
 
 
 def startup_deadline(situation: Situation, move: Move) -> Answer:
@@ -146,7 +133,3 @@ def foreign_memory(situation: Situation) -> bool:
         return planned < 0.8 * ledger.visible_bytes
     most = held + tried + ledger.context_bytes + ledger.non_torch_bytes
     return most < 0.9 * ledger.visible_bytes
-
-
-def _gib(value: int) -> str:
-    return f"{value / GIB:.2f} GiB"
