@@ -34,7 +34,7 @@ def usable(uv: str | Path) -> bool:
     except (OSError, subprocess.CalledProcessError):
         return False
     found = re.search(r"(\d+)\.(\d+)", out)
-    return bool(found) and (int(found[1]), int(found[2])) >= MINIMUM_UV
+    return found is not None and (int(found[1]), int(found[2])) >= MINIMUM_UV
 
 
 def find_uv() -> Path:
