@@ -13,13 +13,12 @@ from typing import IO, Annotated, Any
 import typer
 
 from xpullm.cli.diagnosetext import render
-from xpullm.cli.inputs import InputError, fail, opened
+from xpullm.cli.inputs import InputError, fail, opened, rows
 from xpullm.cli.manifests import documents
 from xpullm_runtime.diagnosis import Diagnosis, Evidence, causes, classify, diagnose_row, first_move
 
 FORMATS = ("table", "json")
 TAIL_BYTES = 4_000_000  # the classifier reads 2,000,000 characters of it
-ROW_BYTES = 16 * 1024 * 1024  # one line of a batch
 NOTHING_FAILED = ("sigterm",)
 
 
@@ -82,8 +81,8 @@ def diagnose(
         fail(str(error))
     results = [(where, one, classify(one)) for where, one in evidence]
     if output == "json":
-        rows = [{"source": where, **as_json(found, engine)} for where, _, found in results]
-        typer.echo(json.dumps(rows[0] if len(rows) == 1 else rows, indent=2))
+        told = [{"source": where, **as_json(found, engine)} for where, _, found in results]
+        typer.echo(json.dumps(told[0] if len(told) == 1 else told, indent=2))
     else:
         for where, _, found in results:
             # https://no-color.org; without a terminal typer leaves colour out by itself
@@ -195,21 +194,6 @@ def last_bytes(chunks: Iterable[bytes]) -> str:
 
 def answer_rows(source: IO[bytes]) -> None:
     """One JSON object per line in and out; a row that can't be read is answered, too."""
-    number = 0
-    while line := source.readline(ROW_BYTES):
-        number += 1
-        if not line.strip():
-            continue
-        row, wrong = {}, ""
-        try:
-            if len(line) >= ROW_BYTES and not line.endswith(b"\n"):
-                while (rest := source.readline(ROW_BYTES)) and not rest.endswith(b"\n"):
-                    pass
-                raise ValueError(f"longer than {ROW_BYTES} bytes")
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"must be a JSON object, is {type(row).__name__}")
-        except (ValueError, RecursionError) as error:
-            row, wrong = {}, f"line {number}: not a JSON row: {error}"
+    for row, wrong in rows(source):
         answer = diagnose_row(row) | ({"reason": wrong} if wrong else {})
         sys.stdout.write(json.dumps(answer) + "\n")

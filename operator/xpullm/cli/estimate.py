@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import IO, Annotated, Any
 
 import typer
 
-from xpullm.cli.inputs import InputError, fail, opened, read_text
-
-MAX_LINE_BYTES = 12 * 1024 * 1024
+from xpullm.cli.inputs import InputError, fail, opened, read_text, rows
 
 
 def estimate(
@@ -46,8 +45,8 @@ def estimate(
 
 def answer_rows(path: str | None) -> None:
     """A line of JSON for each row of the file, of standard input where none is given."""
-    with opened(path) as rows:
-        for answer in answers(rows):
+    with opened(path) as source:
+        for answer in answers(source):
             sys.stdout.write(json.dumps(answer) + "\n")
 
 
@@ -58,26 +57,14 @@ def answer_one(path: str | None) -> None:
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}: empty; a row is a JSON object")
-    answer = next(answers([text.replace("\n", " ").encode()]))
+    answer = next(answers(io.BytesIO(text.replace("\n", " ").encode())))
     typer.echo(json.dumps(answer, indent=2))
     raise typer.Exit(2 if answer["starts"] is None else 0 if answer["safe"] else 3)
 
 
-def answers(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """One answer for each non-empty line, in order."""
+def answers(source: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """One answer for each row, in order."""
     from xpullm.planner.batch import estimate_row, unanswered
 
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            if len(line) > MAX_LINE_BYTES:
-                raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"must be a JSON object, is {type(row).__name__}")
-        except (ValueError, RecursionError) as error:
-            reason = f"line {number}: not a JSON row: {error}"
-            yield unanswered(reason)
-            continue
-        yield estimate_row(row)
+    for row, wrong in rows(source):
+        yield unanswered(wrong) if wrong else estimate_row(row)

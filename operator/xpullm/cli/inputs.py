@@ -5,15 +5,17 @@ Imports nothing that takes time: every command needs this before it knows what e
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 import typer
 
 MAX_FILE_BYTES = 10 * 1024 * 1024
+MAX_ROW_BYTES = 16 * 1024 * 1024  # one line of a batch
 
 
 class InputError(Exception):
@@ -62,3 +64,27 @@ def opened(path: str | None) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: {error.strerror}") from error
     with file:
         yield file
+
+
+def rows(source: IO[bytes]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The JSON object of each line that is not empty; or none, and why it can't be read.
+
+    Memory is bounded, however long a line is.
+    """
+    number = 0
+    while line := source.readline(MAX_ROW_BYTES):
+        number += 1
+        if not line.strip():
+            continue
+        try:
+            if len(line) >= MAX_ROW_BYTES and not line.endswith(b"\n"):
+                while (rest := source.readline(MAX_ROW_BYTES)) and not rest.endswith(b"\n"):
+                    pass
+                raise ValueError(f"longer than {MAX_ROW_BYTES} bytes")
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"must be a JSON object, is {type(row).__name__}")
+        except (ValueError, RecursionError) as error:
+            yield {}, f"line {number}: not a JSON row: {error}"
+        else:
+            yield row, ""

@@ -84,7 +84,7 @@ class TestBatch:
     def test_a_row_that_is_too_long_is_answered_once(
         self, shell: Shell, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("xpullm.cli.estimate.MAX_LINE_BYTES", 4096)
+        monkeypatch.setattr("xpullm.cli.inputs.MAX_ROW_BYTES", 4096)
         ran = shell("estimate", "--batch", stdin=b"x" * 20_000 + b"\n" + lines(row(id="after")))
         bad, good = map(json.loads, ran.out.splitlines())
         assert "4096 bytes" in bad["reason"]
