@@ -21,10 +21,11 @@ def say(text: str) -> None:
     print(f"setup: {text}", file=sys.stderr, flush=True)
 
 
-def cache_dir() -> Path:
-    base = os.environ.get("XPULLM_CACHE")
-    if base:
-        return Path(base)
+def cache_root() -> Path:
+    """The user's cache folder of this project: `$XPULLM_CACHE`, else by the XDG rules."""
+    own = os.environ.get("XPULLM_CACHE")
+    if own:
+        return Path(own).expanduser().resolve()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xpullm"
 
 
@@ -42,7 +43,7 @@ def find_uv() -> Path:
     on_path = shutil.which("uv")
     if on_path and usable(on_path):
         return Path(on_path)
-    home = cache_dir() / "uv"
+    home = cache_root() / "uv"
     uv = home / "bin" / "uv"
     if usable(uv):
         return uv

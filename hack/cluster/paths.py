@@ -1,19 +1,11 @@
 """Where the harness keeps things. Nothing of it is worth a backup."""
 
-import os
 from pathlib import Path
+
+from hack.bootstrap import cache_root
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-
-
-def cache_root() -> Path:
-    """The user's cache folder of this project: ``$XPULLM_CACHE``, else by the XDG rules."""
-    own = os.environ.get("XPULLM_CACHE")
-    if own:
-        return Path(own).expanduser().resolve()
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg else Path.home() / ".cache") / "xpullm"
 
 
 def cluster_cache() -> Path:

@@ -17,8 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hack.bootstrap import find_uv
-from hack.cluster.paths import cache_root
+from hack.bootstrap import cache_root, find_uv
 
 VERSION = "0.32.0"
 TORCH = "2.13.0"

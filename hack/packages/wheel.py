@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from hack.bootstrap import find_uv
-from hack.cluster.paths import cache_root
+from hack.bootstrap import cache_root, find_uv
 
 _BLOCK = 1 << 18
 _ATTEMPTS = 3
