@@ -1,1 +1,1 @@
-"""Generators of checked-in files: CRDs, the API reference, excerpts of Kubernetes' OpenAPI."""
+"""Generators of checked-in files: CRDs, reference pages, and excerpts of what others publish."""

@@ -21,7 +21,7 @@ KUBERNETES_SCHEMA = ROOT / "operator/xpullm/api/kubernetes_schema/core-v1.json"
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file with its content, from the API, diagnosis' data and the chart."""
+    """Every file that is made from this repository alone, with its content."""
     crds = custom_resource_definitions()
     files = {
         ROOT / "docs" / "api.md": api_reference(crds),
@@ -52,12 +52,12 @@ def main() -> int:
     if arguments.command == "kubernetes":
         openapi.write(arguments.swagger, KUBERNETES_SCHEMA, arguments.version)
         return 0
-    stale = [path for path, text in generated().items() if _read(path) != text]
-    for path in stale:
+    stale = {path: text for path, text in generated().items() if _read(path) != text}
+    for path, text in stale.items():
         print(f"{'stale' if arguments.check else 'wrote'} {path.relative_to(ROOT)}")
         if not arguments.check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(generated()[path], encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     return 1 if stale and arguments.check else 0
 
 
