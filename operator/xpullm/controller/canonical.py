@@ -7,14 +7,12 @@ told from one that was never ours; so every object carries a hash of what was la
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xpullm.api import parse_quantity
-from xpullm.controller.kinds import GROUP
+from xpullm.api import GROUP, parse_quantity
 from xpullm.controller.types import Object
+from xpullm.resources import codec
 
 APPLIED_HASH = f"{GROUP}/applied-hash"
 
@@ -41,8 +39,7 @@ _QUANTITY_FIELDS = frozenset({"sizeLimit", "divisor"})
 
 def applied_hash(obj: Object) -> str:
     """Hash of a manifest, independent of the order of its keys."""
-    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return codec.digest(obj)
 
 
 def with_hash(obj: Object) -> dict[str, Any]:

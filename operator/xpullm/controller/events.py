@@ -6,7 +6,8 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from xpullm.controller.kinds import EVENT, GROUP
+from xpullm.api import GROUP
+from xpullm.controller.kinds import EVENT
 from xpullm.controller.types import EventSpec, Object
 
 REPORTER = f"{GROUP}/operator"

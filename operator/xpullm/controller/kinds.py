@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-GROUP = "xpullm.io"
-VERSION = "v1alpha1"
-MANAGED_BY = "app.kubernetes.io/managed-by"
-MANAGER = "xpullm"  # label value and field manager
-OWNER_LABEL = f"{GROUP}/deployment"  # on every child: the name of its LLMDeployment
-MANAGED = f"{MANAGED_BY}={MANAGER}"  # never list other people's objects
+from xpullm.api import API_VERSION
+from xpullm.resources import names
+
+MANAGER = names.MANAGER  # label value and field manager
+OWNER_LABEL = names.LABEL_DEPLOYMENT
+MANAGED = f"{names.LABEL_MANAGED_BY}={MANAGER}"  # never list other people's objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Kind:
         return f"{root}{inside}/{self.plural}{tail}"
 
 
-LLMDEPLOYMENT = Kind(f"{GROUP}/{VERSION}", "LLMDeployment", "llmdeployments")
-TUNING_RECORD = Kind(f"{GROUP}/{VERSION}", "TuningRecord", "tuningrecords")
+LLMDEPLOYMENT = Kind(API_VERSION, "LLMDeployment", "llmdeployments")
+TUNING_RECORD = Kind(API_VERSION, "TuningRecord", "tuningrecords")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", selector=MANAGED)
 SERVICE = Kind("v1", "Service", "services", selector=MANAGED)
 CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims", selector=MANAGED)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-GROUP = "xpullm.io"
+from xpullm.api import GROUP
+
 MANAGER = "xpullm"
 
 LABEL_DEPLOYMENT = f"{GROUP}/deployment"  # on every child and pod: the LLMDeployment's name
 LABEL_PLAN = f"{GROUP}/plan-hash"  # on pods: which plan this pod runs
 LABEL_GPU_TYPE = f"{GROUP}/gpu-type"  # on nodes, set by people: the catalogue's name of the card
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 
 # The truth about a deployment, in one object and one write: the Deployment's annotations.
@@ -40,7 +42,7 @@ def labels(name: str) -> dict[str, str]:
     return {
         "app.kubernetes.io/component": "inference",
         "app.kubernetes.io/instance": name,
-        "app.kubernetes.io/managed-by": MANAGER,
+        LABEL_MANAGED_BY: MANAGER,
         "app.kubernetes.io/name": "xpullm-engine",
         LABEL_DEPLOYMENT: name,
     }
