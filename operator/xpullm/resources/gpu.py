@@ -40,9 +40,13 @@ def node_has(node: Mapping[str, Any], card: GPU) -> bool:
     )
 
 
-def _by_plugin(card: GPU) -> list[Term]:
+def _terms(card: GPU, allocation: str) -> list[Term]:
+    """Nodes that people say have the card; of the others those that NFD says it of, or, where a
+    claim looks for the device itself, all."""
     said = {"key": names.LABEL_GPU_TYPE, "operator": "In", "values": [card.name]}
     silent = {"key": names.LABEL_GPU_TYPE, "operator": "DoesNotExist"}
+    if allocation == "ResourceClaim":
+        return [{"matchExpressions": [said]}, {"matchExpressions": [silent]}]
     found = [
         {"key": node_label(pci_class, pci_id), "operator": "In", "values": ["true"]}
         for pci_id in card.pci_ids
@@ -52,12 +56,6 @@ def _by_plugin(card: GPU) -> list[Term]:
         {"matchExpressions": [said]},
         *[Term(matchExpressions=[silent, label]) for label in found],
     ]
-
-
-def _by_claim(card: GPU) -> list[Term]:
-    said = {"key": names.LABEL_GPU_TYPE, "operator": "In", "values": [card.name]}
-    silent = {"key": names.LABEL_GPU_TYPE, "operator": "DoesNotExist"}
-    return [{"matchExpressions": [said]}, {"matchExpressions": [silent]}]
 
 
 def affinity(
@@ -72,14 +70,15 @@ def affinity(
     node = dict(result.get("nodeAffinity") or {})
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     users = (node.get(required) or {}).get("nodeSelectorTerms") or [{}]
-    ours = _by_claim(card) if allocation == "ResourceClaim" else _by_plugin(card)
     shun = (
         [{"key": names.LABEL_HOSTNAME, "operator": "NotIn", "values": sorted(set(avoid))}]
         if avoid
         else []
     )
     node[required] = {
-        "nodeSelectorTerms": [_both(our, theirs, shun) for our in ours for theirs in users]
+        "nodeSelectorTerms": [
+            _both(our, theirs, shun) for our in _terms(card, allocation) for theirs in users
+        ]
     }
     return result | {"nodeAffinity": node}
 
@@ -121,8 +120,7 @@ def selector_expression(card: GPU, catalogue: Iterable[GPU]) -> str:
     ]
     if twins:
         memory = f'device.capacity["{DRIVER}"].memory'
-        share = card.usable_bytes * MEMORY_TOLERANCE_PERCENT // 100
-        low, high = card.usable_bytes - share, card.usable_bytes + share
+        low, high = _memory(card)
         text += f' && {memory}.compareTo(quantity("{low}")) >= 0'
         text += f' && {memory}.compareTo(quantity("{high}")) <= 0'
     return text
@@ -140,8 +138,14 @@ def device_matches(device: Mapping[str, Any], card: GPU) -> bool:
         memory = parse_quantity(entry.get("value", 0))
     except ValueError:
         return True
+    low, high = _memory(card)
+    return not memory or low <= int(memory) <= high
+
+
+def _memory(card: GPU) -> tuple[int, int]:
+    """Least and most that a driver may publish for this card, bytes."""
     share = card.usable_bytes * MEMORY_TOLERANCE_PERCENT // 100
-    return not memory or abs(int(memory) - card.usable_bytes) <= share
+    return card.usable_bytes - share, card.usable_bytes + share
 
 
 def claim_template_spec(card: GPU, count: int, catalogue: Iterable[GPU]) -> dict[str, Any]:
