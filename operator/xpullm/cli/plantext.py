@@ -6,6 +6,7 @@ import shlex
 from textwrap import wrap
 from typing import Any
 
+from xpullm.api import format_bytes
 from xpullm.catalog import find_engine
 from xpullm.cli.manifests import Manifest
 from xpullm.cli.membar import GIB, gib, memory_bar
@@ -143,7 +144,6 @@ def helm_values(manifest: Manifest, result: Result) -> dict[str, Any]:
     arguments = []
     for flag, flag_value in result.flags:
         arguments += [f"--{flag}"] if flag_value is None else [f"--{flag}", flag_value]
-    mib = 1024**2
     return {
         "name": manifest.name,
         "modelURL": result.model,
@@ -152,8 +152,8 @@ def helm_values(manifest: Manifest, result: Result) -> dict[str, Any]:
         "env": [{"name": k, "value": v} for k, v in sorted(result.env.items())],
         "requestGPU": result.gpu_count,
         "resources": {
-            "requests": {"memory": f"{result.host.request_bytes // mib}Mi"},
-            "limits": {"memory": f"{result.host.limit_bytes // mib}Mi"},
+            "requests": {"memory": format_bytes(result.host.request_bytes)},
+            "limits": {"memory": format_bytes(result.host.limit_bytes)},
         },
-        "shmSize": f"{result.host.shm_bytes // mib}Mi",
+        "shmSize": format_bytes(result.host.shm_bytes),
     }
