@@ -7,7 +7,7 @@ against each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
@@ -151,26 +151,8 @@ class Condition(ApiModel):
     """For people: field, value, way out."""
 
 
-class OwnerReference(ApiModel):
-    """Part of ObjectMeta."""
-
-    api_version: str = ""
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-    controller: bool = False
-
-
 class ObjectMeta(ApiModel):
     """What we read of an object's metadata; the API server checks it, not the CRD."""
 
     name: str = ""
     namespace: str = ""
-    uid: str = ""
-    generation: int = 0
-    resource_version: str = ""
-    creation_timestamp: str | None = None
-    deletion_timestamp: str | None = None
-    labels: Mapping[str, str] = Field(default_factory=dict)
-    annotations: Mapping[str, str] = Field(default_factory=dict)
-    owner_references: tuple[OwnerReference, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -82,8 +82,6 @@ class TuningRecordStatus(TuningKeyed):
 
 class TuningRecord(ApiModel):
     """What was learned for one model, quantization, engine image, card, count and driver."""
-
-    rules: ClassVar = ()
 
     api_version: Literal["xpullm.io/v1alpha1"] = API_VERSION  # type: ignore[assignment]
     kind: Literal["TuningRecord"] = "TuningRecord"
