@@ -4,7 +4,7 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -32,19 +32,17 @@ def start(state: State, programs: dict[str, Path], *, kwok: bool) -> Iterator[Pr
     """
     keys = state.folder / "pki"
     _certificates(keys, state.gateway)
-    server = f"https://127.0.0.1:{state.port + _API}"
-    write(state.kubeconfig, state.id, server, keys / "ca.crt", client(keys, "admin"))
+    write(state.kubeconfig, state.id, _server(state), keys / "ca.crt", client(keys, "admin"))
 
     etcd = _etcd(state, programs["etcd"])
     yield etcd
     api = _api_server(state, programs["kube-apiserver"], keys)
     yield api
-    context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
-    context.load_cert_chain(keys / "admin.crt", keys / "admin.key")
+    api_ready = _api_ready(state, keys)
 
     def ready() -> bool:
         etcd.check()
-        return answers(f"{server}/readyz", context)
+        return api_ready()
 
     api.wait_until(ready, seconds=90)
     manager, scheduler = _manager(state, programs, keys), _scheduler(state, programs)
@@ -71,11 +69,19 @@ def restart_api_server(state: State, programs: dict[str, Path]) -> Process:
     """
     keys = state.folder / "pki"
     api = _api_server(state, programs["kube-apiserver"], keys)
+    api.wait_until(_api_ready(state, keys), seconds=90)
+    return api
+
+
+def _server(state: State) -> str:
+    return f"https://127.0.0.1:{state.port + _API}"
+
+
+def _api_ready(state: State, keys: Path) -> Callable[[], bool]:
+    """Asks the API server, as its administrator, whether it is ready."""
     context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
     context.load_cert_chain(keys / "admin.crt", keys / "admin.key")
-    address = f"https://127.0.0.1:{state.port + _API}/readyz"
-    api.wait_until(partial(answers, address, context), seconds=90)
-    return api
+    return partial(answers, f"{_server(state)}/readyz", context)
 
 
 def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
