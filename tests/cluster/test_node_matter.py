@@ -4,18 +4,21 @@ argument changes."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from hack.cluster import Cluster
-from tests.cluster.kwok_world import CARD, World, last_word, public_log, world
+from tests.cluster.kwok_world import World, last_word, nodes, public_log, world
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
 
 IMAGE = "test/node-matter:1"
-OURS = {"test.xpullm.io/pool": "node-matter"}
-SPEC: dict[str, Any] = {"engine": {"image": IMAGE}, "pod": {"nodeSelector": OURS}}
+OURS, BAD, GOOD = "node-matter", "node-matter-a", "node-matter-b"
+SPEC: dict[str, Any] = {
+    "engine": {"image": IMAGE},
+    "pod": {"nodeSelector": {"test.xpullm.io/nodes": OURS}},
+}
 # Out of memory on a card of 15.11 GiB, long before the engine held what was planned for it.
 OOM = (
     "INFO 11-23 02:00:00 [model_runner.py:1115] Loading model weights took 4.5100 GB\n"
@@ -35,16 +38,6 @@ def live(cluster: Cluster, tmp_path: Any) -> Iterator[World]:
     with world(cluster, log) as w:
         yield w
         assert "Traceback" not in log.read_text()
-
-
-@contextmanager
-def node(cluster: Cluster, name: str, labels: dict[str, str]) -> Iterator[str]:
-    capacity = {"gpu.intel.com/i915": "3", "memory": "8Ti"}
-    cluster.add_kwok_node(name, {"xpullm.io/gpu-type": CARD, **labels}, capacity)
-    try:
-        yield name
-    finally:
-        cluster.kubectl("delete", "node", name, "--wait=false", check=False)
 
 
 def arguments(live: World, name: str) -> list[str]:
@@ -70,18 +63,18 @@ def test_a_node_on_which_two_deployments_fail_is_left_by_both(
 ) -> None:
     with ExitStack() as stack:
         enter = stack.enter_context
-        bad = enter(node(cluster, "node-matter-a", OURS))
-        enter(node(cluster, "node-matter-foreign", {}))  # has the card, but not the user's label
+        enter(nodes(cluster, OURS, {"a": 3}))
+        enter(nodes(cluster, "foreign", {"a": 3}))  # has the card, but not the user's label
         first, second = (enter(live.deployed(name, **SPEC)) for name in ("first", "second"))
-        assert {place(live, name) for name in (first, second)} == {bad}
+        assert {place(live, name) for name in (first, second)} == {BAD}
         before = {name: arguments(live, name) for name in (first, second)}
 
         live.end(first, last_word(public_log("F008")))  # a lost device, alone: started again
         assert WAITS in live.until(first, "BackingOff")
-        cluster.kubectl("cordon", bad)
-        good = enter(node(cluster, "node-matter-b", OURS))
+        cluster.kubectl("cordon", BAD)
+        enter(nodes(cluster, OURS, {"b": 3}))
         third = enter(live.deployed("third", **SPEC))
-        assert place(live, third) == good
+        assert place(live, third) == GOOD
         live.serve(third)
 
         live.end(second, last_word(OOM))
@@ -90,14 +83,13 @@ def test_a_node_on_which_two_deployments_fail_is_left_by_both(
         for name, cause in ((first, "device_lost"), (second, "device_oom_runtime")):
             (step,) = live.healing(name)["history"]
             assert (step["argument"], step["cause"]) == ("node", cause)
-            assert step["node"] == bad
+            assert step["node"] == BAD
             assert arguments(live, name) == before[name]
-            assert place(live, name) == good
-        notes = live.wait(lambda: [n for n in said_of(live, bad) if "too, while" in n][1:])
-        assert notes
-        notes = said_of(live, bad)
+            assert place(live, name) == GOOD
+        live.wait(lambda: [n for n in said_of(live, BAD) if "too, while" in n][1:])
+        notes = said_of(live, BAD)
         for name in (first, second):
-            other = f"{live.namespace}/{name} fails on node {bad} too, while the same image"
+            other = f"{live.namespace}/{name} fails on node {BAD} too, while the same image"
             assert any(other in note for note in notes)
         assert not [r for r in live.list("TuningRecord") if outcomes(r) == {"Failed"}]
 
