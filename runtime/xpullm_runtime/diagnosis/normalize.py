@@ -52,7 +52,10 @@ _ECHO = re.compile(
     r"input|role)[\"']\s?[:=]|input_value\s?=|\bmessages=|\buser (?:said|asked|input)|"
     r"\b(?:body|payload|query|completion|echo)[\"']?\s?[:=]\s?[\"'{\[b]"
 )
-_SOURCE = re.compile(r"(?:raise|return|assert|logger\.|print\(|self\.|f?[\"'])|\w+ = ")
+_SOURCE = re.compile(
+    r"(?:raise|return|assert|logger\.|print\(|self\.|f?[\"'](?![A-Z]\w{1,40}(?:Error|Exception): ))"
+    r"|\w+ = "
+)
 # A logger's warning that says how the software carries on is not a failure.
 _GOES_ON = re.compile(
     r"[Ff]all(?:ing|s)? ?back|(?:will be|is|are) disabled|[Dd]isabling|not enabled:|[Cc]onsider "
