@@ -42,6 +42,7 @@ _EXC = re.compile(
     r"((?:[A-Za-z_][\w]{0,60}\.){0,6}(?:[A-Z]\w{0,60}(?:Error|Exception|Exit|Interrupt|Dead)|Exception))"
     r"(?:\([A-Za-z]{1,40}\))?(?::\s{1,3}|\s*$)"
 )
+_NESTED = 3  # exceptions that name one another in one line
 _WRAP = re.compile(
     r"(?:Value error, |Worker failed with error '|\(?[\"'](?=[A-Z])|what\(\):\s{1,3})"
 )
@@ -114,8 +115,11 @@ def read(raw: str, index: int = 0) -> Line:
     inner = _skip_space(text, at)
     full = text[inner : inner + MATCH_CHARS].rstrip()
     exception, head = "", full
-    if found := _EXC.match(full):
-        exception, head = found[1], full[found.end() :]
+    for _ in range(_NESTED):  # "InductorError: LoweringException: AssertionError: …"
+        found = _EXC.match(head)
+        if not found:
+            break
+        exception, head = exception or found[1], head[found.end() :]
     while found := _WRAP.match(head):
         head = head[found.end() :]
     return Line(index, full, head, exception, tag, _process(tag), logged, level)
