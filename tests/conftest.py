@@ -17,7 +17,8 @@ SECONDS = {"unit": 2, "property": 300, "contract": 60, "chart": 60, "cluster": 3
 settings.register_profile(
     "ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-# `pytest tests/property --hypothesis-profile long`: each law with 2,000 random examples.
+# `pytest tests/property --hypothesis-profile long`: each law with 2,000 random examples (a law that
+# needs another number in `ci` takes it from `tests.examples`).
 settings.register_profile(
     "long",
     deadline=None,
@@ -29,13 +30,15 @@ settings.register_profile(
     ],
 )
 settings.load_profile("ci")
+LONG_SECONDS = 4 * 3600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long = settings.get_current_profile_name() == "long"
     for item in items:
         kind = item.path.relative_to(ROOT).parts[0]
         if item.get_closest_marker("timeout") is None and kind in SECONDS:
-            item.add_marker(pytest.mark.timeout(SECONDS[kind]))
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS if long else SECONDS[kind]))
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,16 @@ vLLM in `tests/unit/healing/test_world.py`). `python -m tests.bench.healing` pla
 
 import statistics
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.bench.healing.draw import draw
 from tests.bench.healing.loop import play
+from tests.examples import examples
 
 SAMPLE = range(5_000_000, 5_000_160)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.integers(0, 10**6))
 def test_every_world_ends(seed):
     game = play(draw(seed))

@@ -1,15 +1,12 @@
-"""Laws of diagnosis: it answers whatever it is given, and no text alone makes it act.
-
-200 examples per law; XPULLM_EXAMPLES=2000 for the thorough run.
-"""
+"""Laws of diagnosis: it answers whatever it is given, and no text alone makes it act."""
 
 from __future__ import annotations
 
 import json
-import os
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from xpullm_runtime.diagnosis import (
     HELPS,
@@ -23,7 +20,6 @@ from xpullm_runtime.diagnosis import (
     signatures,
 )
 
-EXAMPLES = int(os.environ.get("XPULLM_EXAMPLES", "200"))
 LITERALS = sorted({literal for one in signatures() for literal in one.literals})
 PREFIXES = (
     "", "(EngineCore_DP0 pid=271) ERROR 07-01 10:00:00 [core.py:866] ", "[rank0]: ", "svc-1  | ",
@@ -93,7 +89,7 @@ pods = st.one_of(
 )
 
 
-@settings(max_examples=EXAMPLES)
+@examples(200)
 @given(logs, st.none() | st.integers(0, 255), pods | st.none(), st.none() | st.booleans())
 def test_it_always_answers_in_its_own_words(log, code, pod, was_ready):
     found = classify(Evidence(log=log, exit_code=code, pod=pod, was_ready=was_ready))
@@ -105,7 +101,7 @@ def test_it_always_answers_in_its_own_words(log, code, pod, was_ready):
     assert all(isinstance(value, int) for value in found.figures.values())
 
 
-@settings(max_examples=EXAMPLES)
+@examples(200)
 @given(logs)
 def test_no_text_alone_makes_it_act(log):
     """Neither without a dead engine nor while it serves."""
@@ -113,7 +109,7 @@ def test_no_text_alone_makes_it_act(log):
     assert not classify(Evidence(log=log, exit_code=1, alive=True)).actionable
 
 
-@settings(max_examples=EXAMPLES)
+@examples(200)
 @given(st.lists(pieces, max_size=4).map(" ".join), st.integers(1, 255))
 def test_what_a_user_sent_never_makes_it_act(text, code):
     """Request logging prints prompts in quotes, on one line."""
@@ -126,7 +122,7 @@ def test_what_a_user_sent_never_makes_it_act(text, code):
     assert not marks(echo)
 
 
-@settings(max_examples=EXAMPLES)
+@examples(200)
 @given(st.sampled_from(signatures()), st.sampled_from(PREFIXES), st.sampled_from(["\n", "\r\n"]))
 def test_a_prefix_changes_no_cause(signature, prefix, newline):
     if signature.native:
@@ -138,7 +134,7 @@ def test_a_prefix_changes_no_cause(signature, prefix, newline):
     assert found.cause.startswith(family)
 
 
-@settings(max_examples=EXAMPLES)
+@examples(200)
 @given(json_values)
 def test_a_row_of_rubbish_gets_an_answer(row):
     answer = diagnose_row(row)

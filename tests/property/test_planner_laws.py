@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from xpullm.catalog import GPU, engines, gpus, models, quantizations
 from xpullm.planner import (
@@ -199,7 +200,7 @@ def exhaustive(request: PlanRequest, wanted: int, least: int, needed: int) -> in
     return best
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(requests(), st.integers(2, 40), st.integers(1, 4))
 def test_an_exhaustive_search_finds_nothing_better(
     request: PlanRequest, steps: int, needed: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from xpullm.cli.membar import WIDTH, memory_bar
 from xpullm.planner.types import Ledger
@@ -35,7 +36,7 @@ def test_what_is_too_much_runs_over_the_end() -> None:
     assert legend == "   GiB:  W weights 20.00  ! missing 4.00"
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(st.integers(0, 40 * GIB), min_size=7, max_size=7))
 def test_the_bar_is_as_wide_as_ever(sizes: list[int]) -> None:
     fields = (

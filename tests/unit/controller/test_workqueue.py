@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.examples import examples
 from tests.unit.controller.virtual import run
 
 from xpullm.controller.workqueue import ShutDownError, WorkQueue
@@ -111,7 +111,7 @@ class QueueLaws(RuleBasedStateMachine):
 
 
 TestQueueLaws = QueueLaws.TestCase
-TestQueueLaws.settings = settings(max_examples=25, stateful_step_count=20)
+TestQueueLaws.settings = examples(25, stateful_step_count=20)
 
 
 def test_keys_are_taken_in_the_order_of_their_first_addition() -> None:
