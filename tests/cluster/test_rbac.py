@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 USER = "system:serviceaccount:xpullm-system:xpullm"
 Call = tuple[str, str, str]  # verb, API group, resource (with subresource)
 
+RENEWAL: Call = ("update", "coordination.k8s.io", "leases")
 # Rules that no call need show, each with its reason.
 WITHOUT_A_CALL: dict[Call, str] = {
     ("get", "xpullm.io", "llmdeployments"): "after its status was refused as out of date",
@@ -126,9 +127,12 @@ def test_every_call_is_allowed_and_every_rule_is_used(live: World) -> None:
     live.operator.stop()
     live.cluster.kubectl("delete", "tuningrecords", "--all", "-n", live.namespace)
     since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    live.cluster.kubectl("delete", "lease", "xpullm", "-n", "xpullm-system")
+    lease = ("lease", "xpullm", "-n", "xpullm-system")
+    live.cluster.kubectl("delete", *lease, "--ignore-not-found")  # it is Ready before it leads
     live.operator.start()
     play(live)
+    # The Lease is renewed for the first time two seconds after it was taken.
+    live.wait(lambda: RENEWAL in recorded(live.cluster.audit_log.read_text(), since)[0])
     calls, refused = recorded(live.cluster.audit_log.read_text(), since)
     allowed = rendered(live.cluster)
     assert refused == []
