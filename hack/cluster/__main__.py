@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from hack.cluster.build import CONTROL_PLANE, KUBELET, RUNTIME, build
+from hack.cluster.build import programs
 from hack.cluster.cluster import Cluster
 from hack.cluster.errors import ClusterError
 from hack.cluster.image import Files
@@ -40,10 +40,9 @@ def _build(_: argparse.Namespace) -> None:
     reason = real_node_unavailable()
     if reason:
         say(f"without a real node: {reason}")
-        build(CONTROL_PLANE)
     else:
         ensure_real_node()
-        build(CONTROL_PLANE, KUBELET, RUNTIME)
+    programs(real_node=not reason)
 
 
 def _up(arguments: argparse.Namespace) -> None:

@@ -82,6 +82,11 @@ RUNTIME = Part(
 )
 
 
+def programs(*, real_node: bool) -> dict[str, Path]:
+    """What a cluster runs, with or without a real node, by name; raises as ``build`` does."""
+    return build(CONTROL_PLANE, KUBELET, RUNTIME) if real_node else build(CONTROL_PLANE)
+
+
 def build(*parts: Part) -> dict[str, Path]:
     """Build what is missing of ``parts``; return every program by its name.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hack.cluster import controlplane, engine, kubeconfig, watchdog
-from hack.cluster.build import CONTROL_PLANE, KUBELET, RUNTIME, build
+from hack.cluster.build import programs
 from hack.cluster.errors import ClusterError
 from hack.cluster.forward import forward
 from hack.cluster.image import Files
@@ -74,8 +74,7 @@ class Cluster:
                 self = cls(name=name, detached=True)
                 self._state = state
                 self._real = state.sockets.exists()
-                parts = (CONTROL_PLANE, KUBELET, RUNTIME) if self._real else (CONTROL_PLANE,)
-                self._programs = build(*parts)
+                self._programs = programs(real_node=self._real)
                 if self._real:
                     self._node = RealNode(state, self._programs)
                 return self
@@ -94,8 +93,7 @@ class Cluster:
         ensure_everywhere()
         if self._real:
             ensure_real_node()
-        parts = (CONTROL_PLANE, KUBELET, RUNTIME) if self._real else (CONTROL_PLANE,)
-        self._programs = build(*parts)
+        self._programs = programs(real_node=self._real)
         for gone in sweep_leftovers():
             say(f"cleaned up after cluster {gone}, which was left behind")
         start = time.monotonic()
@@ -126,7 +124,7 @@ class Cluster:
             ClusterError: the machine cannot run it, or it does not become Ready.
         """
         ensure_real_node()
-        self._programs = build(CONTROL_PLANE, KUBELET, RUNTIME)
+        self._programs = programs(real_node=True)
         self._node = RealNode(self.state, self._programs)
         for process in self._node.start(labels, resources, backoff):
             self._processes.append(process)

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -176,7 +175,4 @@ class RealNode:
 
     def _kubectl(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [str(self._programs["kubectl"]), "--kubeconfig", str(self._state.kubeconfig)]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            time.sleep(0.05)
-        return done
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)

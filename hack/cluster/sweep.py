@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hack.cluster.errors import ClusterError
-from hack.cluster.state import MARK, State, known, start_time
+from hack.cluster.state import MARK, State, known
 
 _PATIENCE_S = 60.0  # on a busy machine the kernel takes its time
 
@@ -122,7 +122,7 @@ def _lives(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
-    return state not in "ZX" and start_time(pid) is not None
+    return state not in "ZX"
 
 
 def _remove_shim_sockets(state: State) -> None:
