@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from .normalize import clean
 
 TAIL_CHARS = 2_000_000  # the cause stands 60–200 lines above the end; this is 100 times that
-SEARCHED_CHARS = 400_000  # of what is left once repetition is taken out
+SEARCHED_CHARS = 250_000  # of what is left once repetition is taken out
 NARROW, WIDE = 78, 260  # widths of terminals that people copy logs from
 LONG = 2000  # a longer line may have lost its newlines
 PER_SHAPE = 60  # occurrences of one line shape that are looked at, first and last ones
