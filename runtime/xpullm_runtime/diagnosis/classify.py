@@ -16,14 +16,13 @@ from .matching import Hit, hits
 from .phases import Course, course, device_oom, phase_at, public
 from .scan import Log, without_digits
 from .signatures import causes
-from .trust import SAME_FAILURE, may_act
+from .trust import BY_SIGNAL, SAME_FAILURE, End, may_act, past_start
 from .types import HELPS, PHASES, Diagnosis, Evidence
 
 EVIDENCE_LINES = 6
 EVIDENCE_CHARS = 300
 FIGURE_LINES = 300  # of the lines with figures the last ones
 _FIGURE_LITERALS = tuple(without_digits(text) for text in LITERALS)
-_EXIT_CODES = {132: "unsupported_device", 134: "abort", 135: "shm_exhausted", 139: "segfault"}
 _OOM_PREFIX = "device_oom"
 ABSURD_BYTES = 2 * 2**40  # no tensor of a model is this large: a wrong shape, not a lack of memory
 
@@ -51,10 +50,13 @@ def classify(evidence: Evidence) -> Diagnosis:
     killed, why = pods.killed_by(evidence.events)
     if killed in ("evicted", "host_oom") and facts.exit_code in (None, 137, 143):
         return _diagnosis(killed, "unknown", [why], actionable=True)
-    was_ready = evidence.was_ready or (told.was_ready if told else None)
+    was_ready = evidence.was_ready
+    if told and not was_ready:
+        was_ready = told.was_ready
     if told and (reported := _from_report(told, facts)):
         return reported
-    found = _from_log(evidence, facts, was_ready)
+    end = _end(evidence, facts, told, was_ready, probed=killed.startswith("probe"))
+    found = _from_log(evidence, facts, end)
     own_word = found.actionable and found.cause not in _AFTER_A_KILL
     if killed and not own_word and (probed := _from_probe(killed, why, facts, bool(was_ready))):
         return _with_report(probed, told)
@@ -82,6 +84,8 @@ def _from_report(told: reports.Report, facts: pods.PodFacts) -> Diagnosis | None
             _diagnosis("host_oom", told.phase, [text, *told.evidence], actionable=True), told
         )
     if told.cause not in causes() or told.cause == "unknown":
+        return None
+    if told.was_ready and causes()[told.cause].get("start_only"):
         return None
     found = _diagnosis(
         told.cause, told.phase, list(told.evidence), told.figures,
@@ -116,24 +120,36 @@ def _from_probe(killed: str, why: str, facts: pods.PodFacts, was_ready: bool) ->
     return _diagnosis("startup_killed", "startup", [why, facts.evidence], actionable=True)
 
 
-def _from_log(evidence: Evidence, facts: pods.PodFacts, was_ready: bool | None) -> Diagnosis:
+def _end(
+    evidence: Evidence, facts: pods.PodFacts, told: reports.Report | None,
+    was_ready: bool | None, *, probed: bool,
+) -> End:  # fmt: skip
+    """What is known of the run's end without a word of its log."""
+    code = facts.exit_code if facts.exit_code is not None else _code(evidence.exit_code)
+    peak, limit = evidence.host_peak_bytes, evidence.host_limit_bytes
+    if told and not peak:
+        peak, limit = told.figures.get("host_held_peak_bytes", 0), told.host_limit_bytes
+    return End(code, was_ready, probed and code in (137, 143), peak, limit)
+
+
+def _from_log(evidence: Evidence, facts: pods.PodFacts, end: End) -> Diagnosis:
     text = evidence.log if isinstance(evidence.log, str) else ""
     if not text and not facts.message.startswith("{"):
         text = facts.message  # FallbackToLogsOnError: the kubelet's copy of the last lines
-    code = facts.exit_code if facts.exit_code is not None else _code(evidence.exit_code)
     log = Log(text)
     way = course(log)
-    found = hits(log)
+    every = hits(log)
+    found = [hit for hit in every if not past_start(hit, way, end.was_ready)]
     hit = root(found, way)
-    dead = not evidence.alive and (facts.terminated or code is not None)
+    dead = not evidence.alive and (facts.terminated or end.code is not None)
     if facts.running and not facts.terminated:
         dead = False
     wrapped = hit is not None and hit.signature.rank >= 4
-    if (hit is None or wrapped) and (by_code := _from_exit(code, facts, log, way, wrapped)):
+    if (hit is None or wrapped) and (by_code := _from_exit(end.code, facts, log, way, wrapped)):
         return by_code
     if hit is None:
-        return _unknown(log, way, was_ready)
-    return _from_hit(hit, found, log, way, was_ready, dead, code)
+        return _unknown(log, way, end.was_ready, root(every, way))
+    return _from_hit(hit, found, log, way, dead, end)
 
 
 def _code(value: Any) -> int | None:
@@ -141,9 +157,9 @@ def _code(value: Any) -> int | None:
 
 
 def _from_hit(
-    hit: Hit, found: Sequence[Hit], log: Log, way: Course, was_ready: bool | None,
-    dead: bool, code: int | None,
-) -> Diagnosis:  # fmt: skip
+    hit: Hit, found: Sequence[Hit], log: Log, way: Course, dead: bool, end: End
+) -> Diagnosis:
+    was_ready = end.was_ready
     index, signature = hit.line.index, hit.signature
     figures = _figures(log, hit)
     cause, phase = signature.cause, signature.phase
@@ -155,7 +171,7 @@ def _from_hit(
         phase = public(phase_at(way, index, was_ready))
     cause, phase = _refine(cause, phase, hit, way, bool(was_ready), figures)
     helps = causes()[cause]["helps"]
-    actionable = dead and may_act(hit, helps, found, log, way, figures, code)
+    actionable = dead and may_act(hit, helps, found, log, way, figures, end)
     return _diagnosis(cause, phase, _evidence(hit, log), figures, actionable)
 
 
@@ -219,8 +235,8 @@ def _from_exit(
     label = facts.evidence or f"exit code {code}"
     last = _last_lines(log, 2)
     end = len(log.lines)
-    if code in _EXIT_CODES:
-        return _diagnosis(_EXIT_CODES[code], public(phase_at(way, end)), [label, *last])
+    if code in BY_SIGNAL:
+        return _diagnosis(BY_SIGNAL[code], public(phase_at(way, end)), [label, *last])
     if code in (126, 127, 128) and not wrapped:
         return _diagnosis("bad_pod_spec", "starting", [label, *last], actionable=facts.terminated)
     if code == 143:  # wrappers after a SIGTERM are shutdown noise
@@ -234,9 +250,12 @@ def _from_exit(
     return None
 
 
-def _unknown(log: Log, way: Course, was_ready: bool | None) -> Diagnosis:
-    end = len(log.lines)
-    return _diagnosis("unknown", public(phase_at(way, end, was_ready)), _last_lines(log, 4))
+def _unknown(log: Log, way: Course, was_ready: bool | None, refused: Hit | None) -> Diagnosis:
+    """With the last lines; and with the one that a served engine cannot mean, for people to see."""
+    phase = public(phase_at(way, len(log.lines), was_ready))
+    said = _evidence(refused, log) if refused else []
+    last = [line for line in _last_lines(log, 4) if line not in said]
+    return _diagnosis("unknown", phase, [*said, *last])
 
 
 def _last_lines(log: Log, count: int) -> list[str]:

@@ -167,8 +167,11 @@ def device_oom(
     was_ready: bool | None,
     stated: str = "",
 ) -> tuple[str, str]:
-    """Cause and phase of a device out-of-memory noticed at a line; `stated` by its own message."""
-    phase = stated or phase_at(course, index, was_ready)
+    """Cause and phase of a device out-of-memory noticed at a line; `stated` by its own message,
+    which once the engine was Ready is not its own.
+    """
+    up = was_ready or course.ready(index)
+    phase = ("" if up else stated) or phase_at(course, index, was_ready)
     if is_single_allocation(figures):
         return "device_oom_single_alloc", public(phase)
     if phase in _CAUSES:

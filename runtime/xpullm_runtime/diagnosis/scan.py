@@ -18,7 +18,7 @@ SEARCHED_CHARS = 250_000  # of what is left once repetition is taken out
 NARROW, WIDE = 78, 260  # widths of terminals that people copy logs from
 LONG = 2000  # a longer line may have lost its newlines
 PER_SHAPE = 60  # occurrences of one line shape that are looked at, first and last ones
-PER_LITERAL = 20  # shapes with one literal that are looked at, first and last ones
+PER_LITERAL = 14  # shapes with one literal that are looked at, first and last ones
 MAX_LINES = 600  # lines that patterns are tried on, at most
 
 _DIGITS = b"0123456789"

@@ -3,22 +3,74 @@
 What a forger cannot easily give: an engine that is dead; a message at the head of its line, behind
 a logger's own prefix or at the end of an uncaught traceback; nothing served afterwards; and for an
 out-of-memory one more witness (the exit code, the engine's own last words, figures that fit).
+
+What he cannot give at all: how the process ended, whether it had been Ready, and what the kernel
+counted. Users' text comes only after Ready, so from then on
+
+* a cause that only a start can have is none (`start_only` in causes.json);
+* an exception explains an exit, not a signal: whoever sent SIGKILL, SIGSEGV or SIGTERM did it for
+  another reason, and neither figures nor follow-ons in the log say otherwise. SIGABRT is explained
+  by the abort's own words, SIGKILL and SIGTERM by a probe's kill of an engine that hung.
+
+For a lack of host memory the kernel is the witness, at any time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .figures import consistent
 from .matching import Hit
+from .normalize import read
 from .phases import Course
 from .scan import Log
+from .signatures import causes
 
 _LAST_WINDOW = 600  # lines: API server and engine core print tracebacks for each open request
 SAME_FAILURE = 80  # lines within which hits speak of one failure
 _LAST_WORDS = 12  # lines: a process that native code ends has no logger left
 _QUIET = ("INFO", "DEBUG", "I")
 _KILLED = (None, 0, 137, 143)  # exit codes that an engine's own failure does not give
+# 128 + signal (SIGILL, SIGABRT, SIGBUS, SIGSEGV): what such an end itself speaks of
+BY_SIGNAL = {132: "unsupported_device", 134: "abort", 135: "shm_exhausted", 139: "segfault"}
+_SIGNALS = range(129, 193)  # signal(7): 64 of them; 255 is an exit
+_ABORTED = 134
+# What the other processes of an engine say when it goes down.
+_LEAVING = ("SystemExit", "KeyboardInterrupt", "CancelledError", "EOFError", "BrokenPipeError",
+            "ConnectionResetError", "ConnectionRefusedError")  # fmt: skip
+_FULL = 0.9  # of the limit; the peak is sampled, so the very top is not always seen
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ended, as the kernel and the supervisor saw it: no text can forge that.
+
+    `code`: exit code, 128 + signal. `was_ready`: the supervisor's word, None where there is none.
+    `probed`: a probe had it killed. `host_peak_bytes`: without page cache; 0 is not known.
+    """
+
+    code: int | None = None
+    was_ready: bool | None = None
+    probed: bool = False
+    host_peak_bytes: int = 0
+    host_limit_bytes: int = 0
+
+    @property
+    def by_signal(self) -> bool:
+        """A signal ended it, and nothing but the log may say why."""
+        return self.code in _SIGNALS and not self.probed
+
+    @property
+    def host_was_full(self) -> bool:
+        """Whether the container's host memory was all but used up."""
+        return 0 < self.host_limit_bytes * _FULL <= self.host_peak_bytes
+
+
+def past_start(hit: Hit, way: Course, was_ready: bool | None) -> bool:
+    """A cause that only a start can have, told of an engine that had come up."""
+    only = causes().get(hit.signature.cause, {}).get("start_only", False)
+    return bool(only) and (bool(was_ready) or way.ready(hit.line.index))
 
 
 def may_act(
@@ -28,10 +80,10 @@ def may_act(
     log: Log,
     way: Course,
     figures: Mapping[str, int],
-    code: int | None,
+    end: End,
 ) -> bool:
     """Whether the diagnosis of a dead engine may lead to a change."""
-    cause = hit.signature.cause
+    cause, code = hit.signature.cause, end.code
     witnesses = [
         other
         for other in found
@@ -39,7 +91,13 @@ def may_act(
         and 0 <= other.line.index - hit.line.index <= SAME_FAILURE
         and trusted(other, helps, log, way, code)
     ]
-    if not witnesses:
+    if not witnesses or past_start(hit, way, end.was_ready):
+        return False
+    explained = not end.by_signal or _explains(hit, found, log, end)
+    if cause == "host_oom":
+        own_exit = code is not None and explained
+        return end.host_was_full or (own_exit and _is_last(witnesses[-1], found, log))
+    if not explained and (end.was_ready is not False or way.ready(hit.line.index)):
         return False
     if not cause.startswith("device_oom"):
         return True
@@ -61,6 +119,34 @@ def trusted(hit: Hit, helps: str, log: Log, way: Course, code: int | None) -> bo
     if last and (hit.signature.native_end or helps != "arguments"):
         return True
     return line.logged or _ends_traceback(hit, log)
+
+
+def _explains(hit: Hit, found: Sequence[Hit], log: Log, end: End) -> bool:
+    """Whether a signal's end and the line bear each other out."""
+    if BY_SIGNAL.get(end.code or 0) == hit.signature.cause:
+        return True
+    return end.code == _ABORTED and any(
+        other.signature.cause == "abort"
+        and abs(other.line.index - hit.line.index) <= SAME_FAILURE
+        and log.end - other.line.index <= SAME_FAILURE
+        for other in found
+    )
+
+
+def _is_last(hit: Hit, found: Sequence[Hit], log: Log) -> bool:
+    """Nothing but its own follow-ons comes after: the engine did die of it."""
+    known = {
+        other.line.index
+        for other in found
+        if other.signature.cause == hit.signature.cause or other.signature.rank >= 3
+    }
+    after = (
+        read(raw, index)
+        for index, raw in enumerate(log.lines[hit.line.index + 1 :], hit.line.index + 1)
+        if index not in known
+    )
+    names = (line.exception.rpartition(".")[2] for line in after if line.exception)
+    return all(name in _LEAVING for name in names)
 
 
 def _wrapped_up(hit: Hit, found: Sequence[Hit]) -> bool:

@@ -29,7 +29,9 @@ class Evidence:
 
     `log`: the engine's output or its tail. `pod`: a v1 Pod as a plain dict (its status is read).
     `report`: the supervisor's termination message, parsed. `events`: v1 Events of the pod.
-    `host_oom_kills`: cgroup oom_kill count of the container. `alive`: the engine still serves.
+    `host_oom_kills`: cgroup oom_kill count of the container; `host_peak_bytes`: its highest use
+    without page cache, 0 where not known. `was_ready`: the supervisor's word, None where there is
+    none. `alive`: the engine still serves.
     """
 
     log: str = ""
@@ -39,6 +41,8 @@ class Evidence:
     report: Mapping[str, Any] | None = None
     events: Sequence[Mapping[str, Any]] = ()
     host_oom_kills: int | None = None
+    host_peak_bytes: int = 0
+    host_limit_bytes: int = 0
     was_ready: bool | None = None
     alive: bool = False
 

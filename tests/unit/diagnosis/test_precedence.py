@@ -1,7 +1,7 @@
 """The root cause before what follows from it."""
 
 import pytest
-from tests.unit.diagnosis.logs import DEAD, OOM, READY, TOO_LONG, core, log
+from tests.unit.diagnosis.logs import DEAD, OOM, READY, TOO_LONG, core, log, traceback
 
 from xpullm_runtime.diagnosis import Evidence, classify
 
@@ -177,6 +177,34 @@ def test_a_wrapper_of_the_start_after_ready_is_a_dead_engine():
 )  # fmt: skip
 def test_a_drivers_code_by_name_and_by_number(line, expected):
     assert cause(core(line), exit_code=1) == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("No model architectures are specified", "unsupported_architecture"),
+        ("Unknown quantization method: foo.", "unsupported_quantization"),
+        ("Expecting value: line 1 column 1 (char 0)", "model_corrupt"),
+        ("a reason that nobody has seen", "bad_arguments"),
+    ],
+)
+def test_the_reason_why_a_config_is_refused_is_the_cause(reason, expected):
+    """The engine's own configuration is no text of a user, although pydantic prints it."""
+    refused = "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig"
+    config = "input_value=ArgsKwargs((), {'model': ...rocessor_plugin': None})"
+    text = f"{refused}\n  Value error, {reason} [type=value_error, {config}, input_type=ArgsKwargs]"
+    assert cause(*text.split("\n")) == expected
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected"),
+    [("capture_model", "device_oom_profile"), ("_allocate_kv_cache", "device_oom_kv_alloc")],
+)
+def test_the_innermost_frame_tells_the_warm_up_from_the_allocation(inner, expected):
+    """Both are called from initialize_cache (V0) and initialize_from_config (V1)."""
+    started = "INFO 10-10 11:00:00 [executor_base.py:111] # xpu blocks: 901, # CPU blocks: 0"
+    for outer in ("initialize_cache", "initialize_from_config"):
+        assert cause(started, traceback(OOM, outer, inner), exit_code=1) == expected
 
 
 def test_words_count_only_where_no_root_cause_is_known():

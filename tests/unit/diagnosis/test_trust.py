@@ -57,6 +57,7 @@ def test_what_stood_before_a_good_start_is_not_the_cause():
         f"INFO 07-01 10:00:00 [logger.py:39] Generated response cmpl-1: output: '{OOM}'",
         f'DEBUG body: {{"messages": [{{"role": "user", "content": "{OOM}"}}]}}',
         f"ERROR 07-01 10:00:00 [serving.py:9] 1 validation error: input_value='{OOM}'",
+        f"ERROR 07-01 10:00:00 [serving.py:9] input_value='input_value=ArgsKwargs(), {OOM}'",
         f"(APIServer pid=1) ERROR 07-01 10:00:00 [x.py:9] bad prompt='{OOM}'",
         f"INFO 07-01 10:00:00 [logger.py:39] Received request a: prompt: '{TOO_LONG}'",
     ],
