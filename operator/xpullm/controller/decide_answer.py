@@ -17,7 +17,7 @@ from xpullm.controller.decide_node import to_blame
 from xpullm.controller.decide_plan import Standing, request_behind
 from xpullm.controller.decide_pods import Failure, failures, of_plan, ready
 from xpullm.controller.decide_rollout import Hold, hold
-from xpullm.controller.decide_room import room_elsewhere
+from xpullm.controller.decide_room import largest_memory, room_elsewhere
 from xpullm.controller.types import Snapshot
 from xpullm.healing.growth import on_probation
 from xpullm.healing.heal import heal
@@ -69,8 +69,13 @@ def answer(
         return replace(seen, stop=Stop(request.reason, f"{request.field}: {request.message}"))
     matter = None if too_much else to_blame(snapshot, standing, found, failure, where)
     seen = replace(seen, matter=matter)
-    room = room_elsewhere(plan, standing.truth.template, snapshot, where.node)
-    policy = policy_of(llmd.spec, room_elsewhere=room, node_matter=matter)
+    template = standing.truth.template
+    policy = policy_of(
+        llmd.spec,
+        room_elsewhere=room_elsewhere(plan, template, snapshot, where.node),
+        node_memory_bytes=largest_memory(plan, template, snapshot),
+        node_matter=matter,
+    )
     same = [f for f in found if f.diagnosis.cause == failure.diagnosis.cause]
     times = max((f.runs for f in same), default=1)
 

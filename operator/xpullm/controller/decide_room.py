@@ -1,16 +1,18 @@
-"""Whether another node could take a pod: its cards, its labels, its taints.
+"""Whether another node could take a pod: its cards, its host memory, its labels, its taints.
 
 The scheduler has the last word. It sees what is not seen here: pods of others (the operator reads
-only its own), affinity between pods, memory and CPU.
+only its own), affinity between pods, CPU.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from xpullm import catalog
+from xpullm.api import quantity_bytes
 from xpullm.catalog.types import GPU
 from xpullm.controller.decide_cluster import count, matching_nodes, offered, usable
 from xpullm.controller.decide_pods import dig, entries, leaving, over, text, whole
@@ -21,26 +23,70 @@ from xpullm.resources import gpu
 PLUGIN_RESOURCES = f"{gpu.DRIVER}/"  # gpu.intel.com/i915, gpu.intel.com/xe
 KEEPS_OUT = ("NoSchedule", "NoExecute")  # PreferNoSchedule does not
 
-Held = Mapping[tuple[str, str], int]  # node and resource -> cards
+MEMORY = "memory"
 
 
 def room_elsewhere(plan: Plan, template: Object, snapshot: Snapshot, failed_node: str) -> bool:
     """Whether another node with the card could take the pod. `template`: of the pods in force."""
     card = catalog.gpus()[plan.gpu]
-    spec = dig(template, "spec")
-    by_claim = bool(entries(spec, "resourceClaims"))
+    by_claim = bool(entries(template, "spec", "resourceClaims"))
     resource = claimed(card.name) if by_claim else card.resource
     held = Counter(snapshot.fleet.held or {})
-    held.update(dict(held_cards(snapshot.pods, snapshot.claim_templates, card.name)))
-    avoided = {failed_node, *plan.avoid_nodes}
-    for node in matching_nodes(card, snapshot):
-        name = text(node, "metadata", "name")
-        if name in avoided or not usable(node) or not admits(node, spec):
+    held.update(dict(holdings(snapshot.pods, snapshot.claim_templates, card.name)))
+    for node in _open(plan, template, snapshot):
+        name, memory = text(node, "metadata", "name"), _memory(node)
+        if name == failed_node or not usable(node):
             continue
-        total = _devices(name, card, snapshot.resource_slices) if by_claim else offered(node, card)
-        if total - held[name, resource] >= plan.gpu_count:
+        if memory is not None and memory - held[name, MEMORY] < plan.host.request_bytes:
+            continue
+        if _cards(node, plan, template, snapshot) - held[name, resource] >= plan.gpu_count:
             return True
     return False
+
+
+def largest_memory(plan: Plan, template: Object, snapshot: Snapshot) -> int | None:
+    """Allocatable host memory, bytes, of the largest node that the pod may run on, whatever others
+    hold of it; None where no node says. A node that is out of service for a while counts only where
+    all are: no moment without one lifts the bound."""
+    fit = _open(plan, template, snapshot)
+    now = [
+        node
+        for node in fit
+        if usable(node) and _cards(node, plan, template, snapshot) >= plan.gpu_count
+    ]
+    sizes = [size for node in now or fit if (size := _memory(node)) is not None]
+    return max(sizes, default=None)
+
+
+def _open(plan: Plan, template: Object, snapshot: Snapshot) -> list[Object]:
+    """The nodes with the card that let the pod in."""
+    return [
+        node
+        for node in matching_nodes(catalog.gpus()[plan.gpu], snapshot)
+        if text(node, "metadata", "name") not in plan.avoid_nodes
+        and admits(node, dig(template, "spec"))
+    ]
+
+
+def _cards(node: Object, plan: Plan, template: Object, snapshot: Snapshot) -> int:
+    """Cards that the node has for pods, held or not."""
+    card = catalog.gpus()[plan.gpu]
+    if entries(template, "spec", "resourceClaims"):
+        return _devices(text(node, "metadata", "name"), card, snapshot.resource_slices)
+    return offered(node, card)
+
+
+def _memory(node: Object) -> int | None:
+    return _bytes(text(node, "status", "allocatable", MEMORY))
+
+
+@lru_cache(maxsize=1024)
+def _bytes(quantity: str) -> int | None:
+    """None for what is no quantity."""
+    try:
+        return quantity_bytes(quantity)
+    except ValueError:
+        return None
 
 
 def claimed(card: str) -> str:
@@ -48,10 +94,10 @@ def claimed(card: str) -> str:
     return f"claim/{card}"
 
 
-def held_cards(
+def holdings(
     pods: Sequence[Object], templates: Iterable[Object], card: str
 ) -> Iterator[tuple[tuple[str, str], int]]:
-    """Node and resource with the number of cards that these pods hold there."""
+    """Node and resource with what these pods hold there: cards, and bytes of host memory."""
     sizes = {text(item, "metadata", "name"): _size(item) for item in templates}
     found: Counter[tuple[str, str]] = Counter()
     for pod in pods:
@@ -63,6 +109,8 @@ def held_cards(
             for name, value in limits.items() if isinstance(limits, Mapping) else ():
                 if str(name).startswith(PLUGIN_RESOURCES):
                     found[node, str(name)] += count(value)
+            if size := _bytes(text(container, "resources", "requests", MEMORY)):
+                found[node, MEMORY] += size
         for claim in entries(pod, "spec", "resourceClaims"):
             found[node, claimed(card)] += sizes.get(text(claim, "resourceClaimTemplateName"), 1)
     yield from found.items()

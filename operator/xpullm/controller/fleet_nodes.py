@@ -1,4 +1,4 @@
-"""What deployments show of nodes: who fails there, what serves there, which cards are held.
+"""What deployments show of nodes: who fails there, what serves there, what pods hold.
 
 One small record per deployment, recomputed from the store when its objects change, so that nothing
 is remembered that a restart would lose.
@@ -13,7 +13,7 @@ from xpullm.controller.decide_heal import Place
 from xpullm.controller.decide_node import moves, trouble
 from xpullm.controller.decide_plan import placeless
 from xpullm.controller.decide_pods import failures, of_plan, ready, text
-from xpullm.controller.decide_room import held_cards
+from xpullm.controller.decide_room import holdings
 from xpullm.controller.kinds import CLAIM_TEMPLATE, DEPLOYMENT, LLMDEPLOYMENT, NODE, POD
 from xpullm.controller.store import Store
 from xpullm.controller.types import Key, Object
@@ -74,7 +74,7 @@ class NodeView:
     def others(
         self, key: Key
     ) -> tuple[tuple[Trouble, ...], dict[What, tuple[str, ...]], dict[tuple[str, str], int]]:
-        """Troubles of others, what serves where, cards that others hold. Empty where nothing of
+        """Troubles of others, what serves where, what others hold. Empty where nothing of
         this deployment fails: then nobody asks, and a pass costs nothing that grows."""
         mine = self._known.get(key, NOTHING)
         if not mine.failing:
@@ -133,7 +133,7 @@ def presence_of(store: Store, key: Key) -> Presence:
     """What one deployment shows, from the store alone."""
     pods = store.children(POD, key)
     card = text(store.get(LLMDEPLOYMENT, *key), "status", "plan", "gpu")
-    held = tuple(held_cards(pods, store.children(CLAIM_TEMPLATE, key), card))
+    held = tuple(holdings(pods, store.children(CLAIM_TEMPLATE, key), card))
     deployment = store.get(DEPLOYMENT, *key)
     identity = placeless(text(deployment, "metadata", "annotations", ANNOTATION_PLAN))
     if deployment is None or identity is None:

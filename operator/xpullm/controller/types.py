@@ -29,7 +29,7 @@ class Fleet:
 
     Known only for a deployment whose own pods fail: `troubles` of the others on nodes; `serving`,
     where (image, card, kernel) and (plan, kernel) are Ready, any deployment's, at most two nodes
-    each; `held`, the cards of a node and resource that pods of others hold.
+    each; `held`, what pods of others hold of a node's resource: cards, bytes of host memory.
     """
 
     rerolling: int = 0

@@ -7,12 +7,12 @@ direction is reversed at most once, a step without effect is not repeated, attem
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from xpullm.healing.history import attempts
 from xpullm.healing.judge import axis, episode, reversed_before, without_effect
 from xpullm.healing.ladder import Move, Rule, rule_for
-from xpullm.healing.levers import batch, budget, correct, pod, storage
+from xpullm.healing.levers import batch, budget, correct, memory, pod, storage
 from xpullm.healing.levers.common import Answer, users_own
 from xpullm.healing.situation import Proposal, Rejection, Situation, Why
 from xpullm.healing.types import NodeMatter, PastStep, Step, Stop, Wait
@@ -30,17 +30,26 @@ LEVERS: dict[str, Callable[[Situation, Move], Answer]] = {
     "quantization": storage.quantization,
     "gpu-count": storage.gpu_count,
     "correct-arguments": correct.correct,
-    "memory-limit": pod.memory_limit,
-    "shm-size": pod.shm_size,
+    "memory-limit": memory.limit,
+    "memory-request": memory.request,
+    "shm-size": memory.shm_size,
     "startup-deadline": pod.startup_deadline,
-    "swap-space": pod.swap_space,
+    "swap-space": memory.swap_space,
     "node": pod.node,
     "environment": pod.environment,
 }
 # Levers that `mayChange: [Arguments]` does not cover: they are around the engine, or have a
 # permission of their own.
 BESIDE_ARGUMENTS = frozenset(
-    {"node", "memory-limit", "shm-size", "startup-deadline", "quantization", "gpu-count"}
+    {
+        "node",
+        "memory-limit",
+        "memory-request",
+        "shm-size",
+        "startup-deadline",
+        "quantization",
+        "gpu-count",
+    }
 )
 LEVERS_WITHOUT_EFFECT = 2
 WAIT_CEILING_SECONDS = 600
@@ -58,7 +67,7 @@ def decide(situation: Situation) -> Step | Wait | Stop:
     for move in rule.moves:
         if move.lever == "wait":
             if not move.times or situation.failures <= move.times:
-                return _wait(situation, move)
+                return _wait(situation, move, rejections)
             continue
         answer = _answer(situation, move)
         if isinstance(answer, Rejection):
@@ -172,12 +181,13 @@ def _take_back(situation: Situation) -> Step | None:
     return undone if undone is None else _step(undone)
 
 
-def _wait(situation: Situation, move: Move) -> Wait:
+def _wait(situation: Situation, move: Move, rejections: Sequence[Rejection] = ()) -> Wait:
     seconds = int(move.data["seconds"]) * 2 ** min(10, max(0, situation.failures - 1))
     seconds = min(WAIT_CEILING_SECONDS, seconds)
     what = f"{situation.diagnosis.cause}: no argument helps; tried again unchanged"
     times = f" ({situation.failures} of {move.times})" if move.times else ""
-    return Wait(seconds, f"{what} in {seconds} s{times}")
+    short = "; ".join(r.text for r in rejections if r.why is Why.UNPLANNABLE)
+    return Wait(seconds, f"{what} in {seconds} s{times}" + (f" ({short})" if short else ""))
 
 
 _FINAL = frozenset({Why.NO_EFFECT, Why.USED_UP, Why.REVERSED})

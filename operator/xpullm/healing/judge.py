@@ -157,7 +157,9 @@ def held_bytes(figures: Mapping[str, int]) -> int:
     return figures.get("reserved_bytes") or figures.get("allocated_bytes") or 0
 
 
-_SIZELESS = frozenset({"memory-limit", "shm-size", "startup-deadline", "node", "max-model-len"})
+_SIZELESS = frozenset(
+    {"memory-limit", "memory-request", "shm-size", "startup-deadline", "node", "max-model-len"}
+)
 
 
 def _memory(cause: str) -> bool:
@@ -165,12 +167,14 @@ def _memory(cause: str) -> bool:
 
 
 def episode(history: Sequence[PastStep], diagnosis: Diagnosis) -> tuple[PastStep, ...]:
-    """The newest steps that answered this same cause and phase, oldest first."""
+    """The newest steps that answered this same cause and phase, oldest first; what happened from
+    outside in between does not end it."""
     steps: list[PastStep] = []
     for step in reversed(history):
-        if (step.cause, step.phase) != (diagnosis.cause, diagnosis.phase):
+        if (step.cause, step.phase) == (diagnosis.cause, diagnosis.phase):
+            steps.append(step)
+        elif step.cause not in FROM_OUTSIDE:
             break
-        steps.append(step)
     return tuple(reversed(steps))
 
 

@@ -13,10 +13,12 @@ def policy_of(
     spec: LLMDeploymentSpec,
     *,
     room_elsewhere: bool = False,
+    node_memory_bytes: int | None = None,
     node_matter: NodeMatter | None = None,
 ) -> Policy:
-    """`room_elsewhere`: another matching node has room for a pod. `node_matter`: why the failure to
-    be answered is its node's."""
+    """`room_elsewhere`: another matching node has room for a pod. `node_memory_bytes`: what the
+    largest node that may run it has. `node_matter`: why the failure to be answered is its node's.
+    """
     healing, resources = spec.healing, spec.pod.resources
     growth = healing.growth
     return Policy(
@@ -31,5 +33,6 @@ def policy_of(
         ),
         user_memory_limit=bool(resources and resources.limits and "memory" in resources.limits),
         other_matching_node_has_room=room_elsewhere,
+        node_memory_bytes=node_memory_bytes,
         node_matter=node_matter,
     )

@@ -55,7 +55,9 @@ class NodeMatter:
 class Policy:
     """`spec.healing`, and what the cluster shows. `may_change` holds Arguments, UserArguments,
     KVCacheType, GPUCount, Quantization, UserMemoryLimit. `user_memory_limit`: the user set the host
-    memory limit. `node_matter`: the failure is the node's, so no argument may change."""
+    memory limit. `node_memory_bytes`: allocatable memory of the largest node that the pod may run
+    on, None where no node says. `node_matter`: the failure is the node's, so no argument may
+    change."""
 
     mode: str = "Auto"
     max_attempts: int = 6
@@ -63,6 +65,7 @@ class Policy:
     growth: Growth = Growth()
     user_memory_limit: bool = False
     other_matching_node_has_room: bool = False
+    node_memory_bytes: int | None = None
     node_matter: NodeMatter | None = None
 
 
@@ -110,9 +113,10 @@ class Health:
 class Step:
     """Change one lever; `plan` is the complete next plan, dependent arguments already followed.
 
-    `lever` is a vLLM flag without dashes, or memory-limit, shm-size, startup-deadline, node,
-    gpu-count, environment:<NAME>. `text` says it in one sentence for people. `relief_bytes` is what
-    it is to give back of device memory, 0 where that is not its way to help.
+    `lever` is a vLLM flag without dashes, or memory-limit, memory-request, shm-size,
+    startup-deadline, node, gpu-count, environment:<NAME>. `text` says it in one sentence for
+    people. `relief_bytes` is what it is to give back of device memory, 0 where that is not its way
+    to help.
     """
 
     lever: str

@@ -9,7 +9,7 @@ from tests.unit.decide.world import World, manifest, node
 
 from xpullm import catalog
 from xpullm.controller.decide_plan import stored
-from xpullm.controller.decide_room import admits, held_cards, room_elsewhere
+from xpullm.controller.decide_room import admits, holdings, room_elsewhere
 from xpullm.controller.types import Capabilities, Fleet
 
 CARD = "arc-a770-16g"
@@ -203,7 +203,7 @@ def test_a_claim_holds_as_many_devices_as_its_template_asks_for() -> None:
         "metadata": {"name": "p"},
         "spec": {"nodeName": "n", "resourceClaims": [{"resourceClaimTemplateName": "two"}]},
     }
-    assert dict(held_cards([pod], [template], CARD)) == {("n", f"claim/{CARD}"): 2}
-    assert dict(held_cards([pod], [], CARD)) == {("n", f"claim/{CARD}"): 1}
+    assert dict(holdings([pod], [template], CARD)) == {("n", f"claim/{CARD}"): 2}
+    assert dict(holdings([pod], [], CARD)) == {("n", f"claim/{CARD}"): 1}
     pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert dict(held_cards([pod], [template], CARD)) == {}
+    assert dict(holdings([pod], [template], CARD)) == {}

@@ -1,61 +1,10 @@
-"""What is around the engine: host memory, /dev/shm, deadline, node, environment."""
+"""What is around the engine: deadline, node, environment."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from xpullm.api import format_bytes
 from xpullm.healing.ladder import Move
-from xpullm.healing.levers.common import Answer, proposal, user_rejection
-from xpullm.healing.situation import GIB, MIB, Proposal, Rejection, Situation, Why
-
-
-def memory_limit(situation: Situation, move: Move) -> Answer:
-    """Raise limit and request together, so that the scheduler finds a node that really has it."""
-    host, policy = situation.plan.host, situation.policy
-    limit = situation.figure("memory_limit_bytes") or host.limit_bytes
-    peak = situation.figure("host_peak_bytes") or 0
-    if peak > limit:  # a peak beyond the limit was seen by a wider cgroup: plan from it
-        limit = peak
-    factor = float(move.data["factor"])
-    raised = -(-int(max(limit, host.limit_bytes) * factor) // (256 * MIB)) * 256 * MIB
-    before, after = format_bytes(host.limit_bytes), format_bytes(raised)
-    if policy.user_memory_limit and not situation.may("UserMemoryLimit"):
-        return Rejection(
-            "memory-limit",
-            Why.USER,
-            f"the memory limit of {before} is yours: raise spec.pod.resources.limits.memory to "
-            f"{after}, or add UserMemoryLimit to spec.healing.mayChange",
-        )
-    request = min(raised, int(host.request_bytes * raised / max(1, host.limit_bytes)))
-    plan = situation.replan(
-        situation.arguments,
-        host=replace(host, limit_bytes=raised, request_bytes=request),
-    )
-    why = "the kernel killed the engine at its limit"
-    return proposal("memory-limit", before, after, plan, why, direction=+1)
-
-
-def shm_size(situation: Situation, move: Move) -> Answer:
-    """Raise /dev/shm; it counts into the memory limit, which follows."""
-    host = situation.plan.host
-    most = int(move.data["limit_gib"]) * GIB
-    size = min(most, int(max(host.shm_bytes, 8 * GIB) * float(move.data["factor"])))
-    before, after = format_bytes(host.shm_bytes), format_bytes(size)
-    if size <= host.shm_bytes:
-        return Rejection("shm-size", Why.FLOOR, f"it is already {before}")
-    extra = size - host.shm_bytes
-    if situation.policy.user_memory_limit and not situation.may("UserMemoryLimit"):
-        limits = host
-    else:
-        limits = replace(
-            host,
-            limit_bytes=host.limit_bytes + extra,
-            request_bytes=host.request_bytes + extra,
-        )
-    plan = situation.replan(situation.arguments, host=replace(limits, shm_bytes=size))
-    why = "/dev/shm was full"  # noqa: S108 - told, not used
-    return proposal("shm-size", before, after, plan, why, direction=+1)
+from xpullm.healing.levers.common import Answer, proposal
+from xpullm.healing.situation import Proposal, Rejection, Situation, Why
 
 
 def startup_deadline(situation: Situation, move: Move) -> Answer:
@@ -72,18 +21,6 @@ def startup_deadline(situation: Situation, move: Move) -> Answer:
         text=f"startup-deadline {now} s → {longer} s: the start takes longer",
         direction=+1,
     )
-
-
-def swap_space(situation: Situation, _move: Move) -> Answer:
-    """V0 pins swap space in host memory: 4 GiB per GPU by default (vLLM 0.8 config)."""
-    arguments = situation.arguments
-    if owned := user_rejection(situation, "swap-space", arguments.swap_space_gib):
-        return owned
-    if not arguments.swap_space_gib:
-        return Rejection("swap-space", Why.NOT_APPLICABLE, "no swap space is used")
-    plan = situation.replan(replace(arguments, swap_space_gib=0.0))
-    before = f"{arguments.swap_space_gib:g}"
-    return proposal("swap-space", before, 0, plan, "it is pinned host memory", direction=-1)
 
 
 def node(situation: Situation, move: Move) -> Answer:
