@@ -62,6 +62,7 @@ HOPELESS = [
     "a_cause_of_tomorrow",
 ]
 LINES = [
+    "Unschedulable: 0/1 nodes are available: 1 Insufficient memory.",
     "User-specified max_model_len (8192) is greater than the derived max_model_len (4096)",
     "max_num_batched_tokens (2048) is smaller than max_model_len (4096).",
     "error: unrecognized arguments: --kv-cache-memory-bytes 1",
@@ -143,6 +144,7 @@ def openings(draw):
         may_change=frozenset(draw(st.sets(st.sampled_from(PERMISSIONS)))) | {"Arguments"},
         user_memory_limit=draw(st.booleans()),
         other_matching_node_has_room=draw(st.booleans()),
+        node_memory_bytes=draw(st.none() | st.integers(8 * GIB, 96 * GIB)),
     )
     return plan_of(first, pool), pool, chunked, wish, policy
 
@@ -174,6 +176,9 @@ def play(opening, failures):
 
 
 COURSE = st.lists(diagnoses(), min_size=1, max_size=12)
+HOST = st.lists(
+    diagnoses(["host_oom", "shm_exhausted", "unschedulable_gpu"]), min_size=1, max_size=12
+)
 FIELDS = {
     "max-model-len": {"max_model_len", "max_num_batched_tokens", "max_num_seqs"},
     "max-num-seqs": {"max_num_seqs"},
@@ -238,6 +243,23 @@ def test_a_users_argument_stays_unless_the_user_said_otherwise(opening, failures
         host = step.plan.host
         if now.policy.user_memory_limit and "UserMemoryLimit" not in now.policy.may_change:
             assert host.limit_bytes == now.plan.host.limit_bytes
+
+
+@given(openings(), HOST)
+def test_host_memory_is_raised_no_further_than_a_node_goes(opening, failures):
+    most, raised = opening[4].node_memory_bytes, 0
+    for now, step in play(opening, failures):
+        if not isinstance(step, Step):
+            continue
+        before, after = now.plan.host, step.plan.host
+        assert after.request_bytes <= after.limit_bytes
+        if after.limit_bytes != before.limit_bytes:
+            assert step.lever in ("memory-limit", "shm-size")
+            assert before.limit_bytes < after.limit_bytes
+            assert most is None or after.limit_bytes <= most
+        if after.request_bytes < before.request_bytes:  # to where it was before the last raise
+            assert (step.lever, after.request_bytes) == ("memory-request", raised)
+        raised = before.request_bytes
 
 
 @given(openings(), COURSE)

@@ -57,6 +57,27 @@ def test_its_own_pods_hold_cards_too() -> None:
     assert room(world)
 
 
+def test_host_memory_that_the_pod_requests_must_be_free() -> None:
+    world = two_nodes()
+    world.nodes[1]["status"]["allocatable"]["memory"] = "26Gi"  # the plan requests 27
+    assert not room(world)
+    world.nodes[1]["status"]["allocatable"]["memory"] = "54Gi"
+    world.fleet = Fleet(held={("node-b", "memory"): 28 << 30})
+    assert not room(world)
+    world.fleet = Fleet(held={("node-b", "memory"): 27 << 30})
+    assert room(world)
+    del world.nodes[1]["status"]["allocatable"]["memory"]  # unknown: the scheduler has the word
+    assert room(world)
+
+
+def test_pods_hold_the_memory_that_they_request() -> None:
+    world = two_nodes()
+    held = dict(holdings(world.pods, [], CARD))
+    assert held == {("node-a", "gpu.intel.com/i915"): 1, ("node-a", "memory"): 27 << 30}
+    world.pods[0]["spec"]["containers"][0]["resources"]["requests"]["memory"] = "much"
+    assert dict(holdings(world.pods, [], CARD)) == {("node-a", "gpu.intel.com/i915"): 1}
+
+
 def test_a_node_selector_of_the_users_binds() -> None:
     world = two_nodes({"pool": "gold"}, {"pool": "silver"}, pod={"nodeSelector": {"pool": "gold"}})
     assert not room(world)

@@ -1,0 +1,151 @@
+"""Host memory is raised no further than the nodes go that a pod may run on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.unit.decide.world import World, manifest, node, rolled
+
+from xpullm.controller.decide_plan import stored
+from xpullm.controller.decide_room import largest_memory
+from xpullm.healing.history import decode_history
+
+GIB = 1 << 30
+
+
+def memory(world: World) -> tuple[str, str]:
+    """Request and limit of the engine's container."""
+    template = world.deployment["spec"]["template"]["spec"]
+    resources = template["containers"][0]["resources"]
+    return resources["requests"]["memory"], resources["limits"]["memory"]
+
+
+def killed(world: World) -> None:
+    """The kernel kills the engine, the operator answers, the new pod comes."""
+    world.fail(exitCode=137, reason="OOMKilled")
+    world.settle()
+    world.now += 60
+    world.roll()
+
+
+def unplaced(
+    world: World, message: str = "0/1 nodes are available: 1 Insufficient memory."
+) -> None:
+    """The scheduler finds no node for the pod."""
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+    }
+    for pod in world.pods:
+        pod["spec"].pop("nodeName", None)
+        pod["status"] = {"phase": "Pending", "conditions": [condition]}
+    world.settle()
+
+
+def sized(name: str, size: str, **labels: str) -> dict[str, Any]:
+    made = node(name, **labels)
+    made["status"]["allocatable"]["memory"] = size
+    return made
+
+
+def largest(world: World) -> int | None:
+    snapshot = world.snapshot()
+    found = stored(snapshot)
+    assert found is not None
+    return largest_memory(found.plan, found.truth.template, snapshot)
+
+
+def test_repeated_kills_end_at_the_nodes_memory_with_a_persons_turn() -> None:
+    world = rolled()
+    assert memory(world) == ("27Gi", "31Gi")
+    killed(world)
+    assert memory(world) == ("41472Mi", "47616Mi")
+    killed(world)
+    assert memory(world) == ("57079Mi", "64Gi")  # 64 GiB is what the node has
+    killed(world)
+    assert memory(world) == ("57079Mi", "64Gi")
+    assert "--swap-space" in world.flags()
+    assert float(world.flags()["--swap-space"]) == 0
+    killed(world)
+    assert world.attempt() == 3
+    assert world.condition("Stalled") == ("True", "LadderExhausted")
+    assert "needs more than 64Gi of host memory, and the largest node" in world.message()
+    assert "has 64.0 GiB" in world.message()
+    assert world.settle() == []
+
+
+def test_a_raised_request_that_finds_no_place_goes_back_to_where_the_pod_ran() -> None:
+    world = rolled()
+    killed(world)
+    unplaced(world)
+    assert memory(world) == ("27Gi", "47616Mi")
+    history = decode_history(world.deployment["metadata"]["annotations"]["xpullm.io/history"])
+    assert [(step.lever, step.before, step.after) for step in history] == [
+        ("memory-limit", "31Gi", "47616Mi"),
+        ("memory-request", "41472Mi", "27Gi"),
+    ]
+    assert "memory-request 41472Mi → 27Gi" in world.message()
+    (told,) = [text for text in world.events.values() if "memory-request" in text]
+    assert "no node has free what it was raised to against host_oom" in told
+    world.roll()
+    world.serve()
+    world.settle()
+    assert world.condition("Ready") == ("True", "ReplicasReady")
+
+
+def test_where_that_does_not_help_either_it_waits_and_says_the_figure() -> None:
+    world = rolled()
+    killed(world)
+    unplaced(world)
+    world.roll()
+    unplaced(world)
+    assert world.attempt() == 2
+    assert world.condition("Reconciling") == ("True", "Unschedulable")
+    assert "the pod requests 27Gi of host memory, which healing has changed" in world.message()
+
+
+def test_a_first_plan_that_no_node_can_hold_names_its_figure() -> None:
+    world = World(manifest(), nodes=[sized("node-a", "16777216Ki")])
+    world.settle()
+    world.roll()
+    unplaced(world)
+    assert world.condition("Reconciling") == ("True", "Unschedulable")
+    assert (
+        "the pod requests 27Gi of host memory, and the largest node that the pod may run on has"
+        " 16.0 GiB: add a larger node, or set spec.pod.resources.requests.memory"
+    ) in world.message()
+    assert world.attempt() == 0
+
+
+def test_only_nodes_that_the_pod_may_run_on_count() -> None:
+    big = sized("node-b", "512Gi")
+    world = World(manifest(), nodes=[sized("node-a", "64Gi"), big])
+    world.settle()
+    assert largest(world) == 512 * GIB
+    big["spec"]["taints"] = [{"key": "mine", "effect": "NoSchedule"}]
+    assert largest(world) == 64 * GIB
+    big["spec"] = {"unschedulable": True}
+    assert largest(world) == 64 * GIB
+    big["spec"] = {}
+    big["status"]["allocatable"]["gpu.intel.com/i915"] = "0"
+    assert largest(world) == 64 * GIB
+    big["status"]["allocatable"]["gpu.intel.com/i915"] = "1"
+    big["metadata"]["labels"] = {"xpullm.io/gpu-type": "arc-b580"}
+    assert largest(world) == 64 * GIB
+
+
+def test_a_moment_without_a_usable_node_lifts_no_bound() -> None:
+    world = World(manifest(), nodes=[sized("node-a", "64Gi")])
+    world.settle()
+    world.nodes[0]["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+    assert largest(world) == 64 * GIB
+
+
+def test_what_no_node_says_bounds_nothing() -> None:
+    world = World(manifest(), nodes=[sized("node-a", "plenty")])
+    world.settle()
+    assert largest(world) is None
+    world.nodes.clear()
+    assert largest(world) is None
