@@ -16,12 +16,27 @@ _POD_REASONS = {
     "Evicted": "evicted",
     "NodeLost": "evicted",
     "NodeShutdown": "evicted",
+    "Shutdown": "evicted",  # before Kubernetes 1.22
     "Terminated": "evicted",  # graceful node shutdown
     "Preempting": "evicted",
     "Preempted": "evicted",
     "NodeAffinity": "admission_error",
     "UnexpectedAdmissionError": "admission_error",
+    "TopologyAffinityError": "admission_error",
+    "SMTAlignmentError": "admission_error",
+    "InvalidNodeInfo": "admission_error",
+    "HostNetworkNotSupported": "admission_error",
+    "MatchNodeSelector": "admission_error",
+    "NodeName": "admission_error",
+    "NodePorts": "admission_error",
+    "UnsupportedResource": "admission_error",
+    "AppArmor": "bad_pod_spec",
+    "SysctlForbidden": "bad_pod_spec",
+    "ForbiddenSysctl": "bad_pod_spec",
+    "PodOSNotSupported": "bad_pod_spec",
+    "PodOSSelectorNodeLabelDoesNotMatch": "bad_pod_spec",
 }
+_UNSCHEDULABLE = ("Unschedulable", "SchedulingGated", "SchedulerError")
 _WAITING = {
     "ErrImagePull": "image_pull",
     "ImagePullBackOff": "image_pull",
@@ -29,10 +44,15 @@ _WAITING = {
     "ErrImageNeverPull": "image_pull",
     "ImageInspectError": "image_pull",
     "RegistryUnavailable": "image_pull",
+    "SignatureValidationFailed": "image_pull",
     "CreateContainerConfigError": "bad_pod_spec",
     "CreateContainerError": "bad_pod_spec",
     "RunContainerError": "bad_pod_spec",
     "StartError": "bad_pod_spec",
+    "PreCreateHookError": "bad_pod_spec",
+    "PreStartHookError": "bad_pod_spec",
+    "PostStartHookError": "bad_pod_spec",
+    "VerifyNonRootError": "bad_pod_spec",
 }
 _TERMINATED = {
     "OOMKilled": "host_oom",
@@ -67,7 +87,7 @@ def read(pod: Any, container: str) -> PodFacts:
     message = _text(status.get("message"))
     if reason in _POD_REASONS or reason.startswith("OutOf"):
         cause = _POD_REASONS.get(reason, "admission_error")
-        phase = "scheduling" if cause == "admission_error" else "unknown"
+        phase = "unknown" if cause == "evicted" else "scheduling"
         return PodFacts(cause, phase, f"{reason}: {message}", reason=reason, terminated=True)
     for condition in _maps(status.get("conditions")):
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
@@ -76,10 +96,11 @@ def read(pod: Any, container: str) -> PodFacts:
         if (
             condition.get("type") == "PodScheduled"
             and condition.get("status") == "False"
-            and condition.get("reason") == "Unschedulable"
+            and condition.get("reason") in _UNSCHEDULABLE
         ):
             text = _text(condition.get("message"))
-            return PodFacts("unschedulable_gpu", "scheduling", f"Unschedulable: {text}")
+            why = _text(condition.get("reason"))
+            return PodFacts("unschedulable_gpu", "scheduling", f"{why}: {text}")
     return _container(status, container, deleted)
 
 

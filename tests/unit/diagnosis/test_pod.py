@@ -40,6 +40,17 @@ def test_the_cgroups_count_of_kills_is_believed():
         ({"reason": "NodeLost"}, "evicted", "reschedule"),
         ({"reason": "UnexpectedAdmissionError"}, "admission_error", "wait"),
         ({"reason": "OutOfgpu.intel.com/i915"}, "admission_error", "wait"),
+        ({"reason": "TopologyAffinityError"}, "admission_error", "wait"),
+        ({"reason": "AppArmor", "message": "Cannot enforce AppArmor"}, "bad_pod_spec", "person"),
+        (
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+                ]
+            },
+            "unschedulable_gpu",
+            "wait",
+        ),
         (
             {
                 "conditions": [
