@@ -1,5 +1,6 @@
 """Laws of estimate and plan, over models, cards, formats, engines and wishes."""
 
+import re
 from dataclasses import replace
 
 from hypothesis import assume, given
@@ -26,7 +27,7 @@ from xpullm.planner.request import Choice, UserArguments
 from xpullm.planner.search import search, wish_of
 from xpullm.planner.shape import room
 from xpullm.planner.sizes import sizes
-from xpullm.planner.types import Learned
+from xpullm.planner.types import Learned, LearnedEntry
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -104,13 +105,52 @@ def test_a_plan_keeps_the_floors_and_the_models_limit(request: PlanRequest) -> N
     assert {name for name, _ in made.flags} <= request.choices[0].engine.flags
 
 
-@given(requests())
-def test_what_is_infeasible_says_what_is_missing(request: PlanRequest) -> None:
-    made = plan(request)
+@st.composite
+def own_flags(draw: st.DrawFn) -> UserArguments:
+    """Flags of the user's that set the size of the KV cache, or none."""
+    kind = draw(st.sampled_from(["", "share", "bytes", "blocks"]))
+    if kind == "share":
+        share = draw(st.integers(1, 99)) / 100
+        return UserArguments(
+            (("gpu-memory-utilization", f"{share}"),), gpu_memory_utilization=share
+        )
+    if kind == "bytes":
+        size = draw(st.integers(1, 2000)) * 16 * MIB
+        return UserArguments((("kv-cache-memory-bytes", f"{size}"),), kv_cache_memory_bytes=size)
+    if kind == "blocks":
+        blocks = draw(st.integers(1, 4000)) * 10
+        flags = (("num-gpu-blocks-override", f"{blocks}"),)
+        return UserArguments(flags, num_gpu_blocks_override=blocks)
+    return UserArguments()
+
+
+@given(requests(), st.none() | st.integers(1, 9), own_flags(), st.integers(0, 48))
+def test_what_is_infeasible_says_what_is_missing(
+    request: PlanRequest, count: int | None, user: UserArguments, failed_gib: int
+) -> None:
+    request = replace(request, count=count, user=user)
+    failed = LearnedEntry(
+        Arguments(512, 1, 512), "Failed", "device_oom_runtime", planned_bytes=failed_gib * GIB
+    )
+    made = plan(request, Learned((failed,)))
     if isinstance(made, Plan):
+        return
+    if made.term == "arguments":  # a contradiction: no memory is missing, and none is said to be
+        assert made.missing_bytes == 0
+        assert made.ledger is None
+        assert "missing" not in made.message
         return
     assert made.missing_bytes > 0
     assert made.term in made.message
+    assert not re.search(r"(?<![\d.])0(\.0)? [GM]iB are", made.message)
+    assert made.ledger is not None
+    terms = {t.name: t.bytes for t in made.ledger.terms}
+    assert sum(terms.values()) == made.ledger.visible_bytes
+    assert (terms["free"], terms["reserve"]) == (made.ledger.free_bytes, made.ledger.reserve_bytes)
+    if " leaves " in made.message:  # the user's own flag does, and the card has more
+        assert made.term in request.user.names
+    else:
+        assert made.ledger.free_bytes <= -made.missing_bytes
 
 
 @given(requests(), st.integers(1, 8 * GIB))

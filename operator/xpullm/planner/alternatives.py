@@ -1,73 +1,42 @@
-"""Why nothing fits, and the nearest changes to the request that were proven to fit."""
+"""That nothing fits, and the nearest changes to the request that were proven to fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from xpullm.catalog import default_engine, engines, gpus, quantizations
-from xpullm.planner.build import target_of
-from xpullm.planner.choose import COUNTS, ranks, search_choice
+from xpullm.planner.choose import search_choice
 from xpullm.planner.combine import incompatible, own_format
-from xpullm.planner.estimate import judge
+from xpullm.planner.division import COUNTS, indivisible, possible
 from xpullm.planner.request import Choice, PlanRequest, UserArguments
-from xpullm.planner.search import SMALLEST_BATCH, Found, Wish, wish_of
-from xpullm.planner.shape import base_arguments, room, shaped, with_pool
-from xpullm.planner.sizes import sizes
-from xpullm.planner.types import Alternative, Infeasible, Learned, Ledger
+from xpullm.planner.search import Found, Wish, wish_of
+from xpullm.planner.types import Alternative, Infeasible, Learned
+from xpullm.planner.why import POOL_FLAGS, why
 
-GIB = 1 << 30
 TEXT_ONLY = '{"image":0,"video":0}'
 _WANTED = 5
 _OF_ONE_KIND = 2
 
 
 def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible:
-    """Names the biggest term of the nearest choice and what is missing there."""
+    """Names what takes the memory of the nearest choice, what is missing there, and what fits."""
+    undivided = indivisible(request)
+    if undivided is not None:
+        return Infeasible("Infeasible", undivided.message, "arguments", 0)
     choice, count = _nearest(request)
-    where = target_of(request, choice)
-    tensor, pipeline = next(ranks(request, choice, count), (1, 1))
-    tokens = request.user.max_num_batched_tokens or SMALLEST_BATCH
-    context, sequences = wish.min_context, wish.min_concurrency
-    base = base_arguments(where, request.user, context, tokens, sequences, tensor, pipeline)
-    arguments = shaped(where, request.user, base, context)
-    s = sizes(where, arguments)
-    need = wish.min_concurrency * s.layout.need_bytes(wish.min_context)
-    arguments = with_pool(where, request.user, arguments, s, max(need, s.layout.block_bytes))
-    ledger = judge(where, arguments, explain=True).ledger
-    missing = need - room(where, s)
-    if request.user.gpu_memory_utilization is not None or s.pinned:
-        missing = max(missing, s.pool - room(where, s), need - s.pool)
-    missing = max(missing, s.layout.block_bytes)
-    term, size = _biggest(ledger, need)
-    cards = f"{count} x {choice.gpu.name}" if count > 1 else choice.gpu.name
-    message = (
-        f"{request.model} as {choice.quantization.name} doesn't fit {cards} with"
-        f" {choice.engine.key}: {term} take {size / GIB:.1f} GiB of"
-        f" {where.visible_bytes / GIB:.1f} GiB visible per device; {missing / GIB:.1f} GiB are"
-        f" missing for {wish.min_concurrency} request(s) of {wish.min_context} tokens"
-    )
     found = tuple(_alternatives(request, choice, wish, learned))
-    return Infeasible("Infeasible", message, term, missing, ledger, found)
+    return replace(why(request, choice, count, wish, learned), alternatives=found)
 
 
 def _nearest(request: PlanRequest) -> tuple[Choice, int]:
-    """The choice with most memory: the one that misses least."""
-    choice = max(request.choices, key=lambda c: c.gpu.visible_bytes * c.gpu.devices_per_unit)
-    return choice, request.count or (1 if request.gpu_fixed else COUNTS[-1])
-
-
-def _biggest(ledger: Ledger | None, need: int) -> tuple[str, int]:
-    if ledger is None:
-        return "weights", 0
-    terms = {
-        "weights": ledger.weights_bytes,
-        "activations": ledger.activation_bytes,
-        "KV cache": need,
-        "runtime": ledger.non_torch_bytes,
-    }
-    name = max(terms, key=lambda n: terms[n])
-    return name, terms[name]
+    """The choice with most memory: the one that misses least. Of a card that the user named it is
+    told for the smallest number."""
+    able = possible(request)
+    count = able[0 if request.gpu_fixed else -1][1]
+    choices = [choice for choice, number in able if number == count]
+    return max(choices, key=lambda c: c.gpu.visible_bytes * c.gpu.devices_per_unit), count
 
 
 def _alternatives(
@@ -144,26 +113,24 @@ def _format_text(other: Choice, choice: Choice) -> str:
 
 
 def _softer(request: PlanRequest, choice: Choice, wish: Wish, count: int) -> Iterator[Change]:
-    """Lower floors, where the request has some above the least useful."""
-    serving = request.serving
+    """Without the user's own size of the KV cache; lower floors, where the request has some above
+    the least useful."""
+    serving, user = request.serving, request.user
+    for name, field in POOL_FLAGS.items():
+        if getattr(user, field) is not None:
+            nothing: dict[str, Any] = {field: None}
+            flags = tuple(flag for flag in user.flags if flag[0] != name)
+            without = replace(request, user=replace(user, flags=flags, **nothing))
+            yield f"spec.engine.args[{name}]", "(leave it out)", without, choice, count
     if wish.min_concurrency > 1:
         lower = replace(serving, min_concurrency=1)
         yield "spec.serving.minConcurrency", "1", replace(request, serving=lower), choice, count
     floor = wish.min_context
-    user = request.user
     while floor > 512:
         floor //= 2
         lower = replace(serving, min_context_length=floor, context_length=floor)
         changed = replace(request, serving=lower, user=replace(user, max_model_len=None))
         yield "spec.serving.minContextLength", str(floor), changed, choice, count
-    if user.gpu_memory_utilization is not None:
-        without = replace(
-            user,
-            gpu_memory_utilization=None,
-            flags=tuple(f for f in user.flags if f[0] != "gpu-memory-utilization"),
-        )
-        field = "spec.engine.args[gpu-memory-utilization]"
-        yield field, "(leave it out)", replace(request, user=without), choice, count
 
 
 def _smaller_formats(request: PlanRequest, choice: Choice) -> Iterator[Choice]:

@@ -45,6 +45,11 @@ class KVLayout:
         """Pool that one request of this length needs."""
         return self.blocks_for(tokens) * self.block_bytes
 
+    def pool_bytes(self, tokens: int, requests: int) -> int:
+        """The smallest pool that holds so many requests of this length at once."""
+        blocks = requests * self.blocks_for(tokens) + (1 if self.state_groups else 0)
+        return blocks * self.block_bytes
+
     def blocks(self, pool: int) -> int:
         """Blocks that fit into a pool, without the null block where state blocks share it."""
         blocks = max(0, pool) // self.block_bytes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from xpullm.catalog import quantizations
 from xpullm.planner.alternatives import TEXT_ONLY, infeasible
 from xpullm.planner.build import build, over_single_allocation, target_of
-from xpullm.planner.choose import candidates, search_choice
+from xpullm.planner.choose import search_choice
 from xpullm.planner.combine import incompatible, own_format
+from xpullm.planner.division import possible
 from xpullm.planner.estimate import argument_problem
 from xpullm.planner.request import Choice, PlanRequest
 from xpullm.planner.search import Found, Wish, wish_of
@@ -24,7 +25,7 @@ def plan(request: PlanRequest, learned: Learned = NOTHING_LEARNED) -> Plan | Inf
     wish = wish_of(request.serving, request.user, request.facts.max_position)
     best: tuple[Found, Choice, int] | None = None
     refused: Infeasible | None = None
-    for choice, count in candidates(request):
+    for choice, count in possible(request):
         found = search_choice(request, choice, count, wish, learned)
         if found is None:
             continue

@@ -20,6 +20,7 @@ from xpullm.catalog import (
     version_key,
 )
 from xpullm.planner.combine import combine
+from xpullm.planner.division import indivisible
 from xpullm.planner.facts import ModelFacts, parse_config
 from xpullm.planner.fields import FactsError
 from xpullm.planner.request import Choice, PlanRequest, UserArguments
@@ -71,10 +72,7 @@ def resolve(
         return problem
     if user.max_model_len and user.max_model_len > parsed.max_position:
         return _too_long("spec.engine.args[max-model-len]", user.max_model_len, parsed)
-    problem = _check_ranks(parsed, user.tensor_parallel_size)
-    if problem is not None:
-        return problem
-    return PlanRequest(
+    request = PlanRequest(
         model=spec.model.id,
         revision=spec.model.revision or "main",
         facts=parsed,
@@ -88,6 +86,7 @@ def resolve(
         gpu_fixed=spec.gpu.type is not None,
         quantization_fixed=name is not None,
     )
+    return indivisible(request) or request
 
 
 def _facts(spec: LLMDeploymentSpec, inspected: Mapping[str, Any] | None) -> ModelFacts | Refusal:
@@ -211,15 +210,3 @@ def _with_flags(
     if all(c.engine.chunked_prefill == "none" for c in taken):
         user = replace(user, enable_chunked_prefill=False)
     return user, taken
-
-
-def _check_ranks(facts: ModelFacts, tensor: int | None) -> Refusal | None:
-    if tensor and facts.heads % tensor:
-        fits = ", ".join(str(n) for n in (1, 2, 4, 8, 16) if facts.heads % n == 0)
-        return Refusal(
-            "InvalidArgument",
-            "spec.engine.args[tensor-parallel-size]",
-            str(tensor),
-            f"{facts.heads} attention heads are not divisible by {tensor}; use one of {fits}",
-        )
-    return None

@@ -94,6 +94,19 @@ def search(
     return _Search(where, user, wish, learned, tensor, pipeline).run()
 
 
+def smallest(
+    where: Target,
+    user: UserArguments,
+    wish: Wish,
+    learned: Learned,
+    tensor: int,
+    pipeline: int,
+) -> tuple[Arguments, Sizes, int]:
+    """The floors with the least batch shape: arguments, sizes, and the room for the KV cache
+    (negative: unsafe). Where these hold too few requests, nothing that was asked for fits."""
+    return _Search(where, user, wish, learned, tensor, pipeline).smallest().at(wish.min_context)
+
+
 @dataclass(frozen=True, slots=True)
 class _Search:
     """One target, one request."""
@@ -113,7 +126,7 @@ class _Search:
         if largest is not None and largest.complete:
             return largest
         only = len(batches) == 1 and wanted == least
-        best = self._furthest(self._shape(batches[-1], least), full=only)
+        best = self._furthest(self.smallest(), full=only)
         if best is None:
             return largest
         shapes = [(t, s) for t in batches for s in {least, self._most_held(t), wanted}]
@@ -121,6 +134,10 @@ class _Search:
             if found is not None and found.reached > best.reached:
                 best = found
         return best
+
+    def smallest(self) -> _Shape:
+        """The batch shape that needs least."""
+        return self._shape(self._batches()[-1], self._least())
 
     def _batches(self) -> tuple[int, ...]:
         if self.user.max_num_batched_tokens is not None:

@@ -115,6 +115,16 @@ class TestOutputs:
             "value": "sym_int9",
         }  # fmt: skip
 
+    def test_an_indivisible_number_of_cards(self, shell: Shell, manifest: Manifest) -> None:
+        ran = shell("plan", "-f", manifest(quantization="sym_int4", gpu={**A770, "count": 3}))
+        assert ran.code == 2
+        assert ran.out.splitlines()[:2] == [
+            "demo: refused (InvalidArgument)",
+            "  spec.gpu.count: 3",
+        ]
+        told = " ".join(ran.out.split())
+        assert "28 attention heads are not divisible by 3; use 1, 2 or 4, or" in told
+
     def test_yaml_is_the_same_as_json(self, shell: Shell) -> None:
         told = yaml.safe_load(shell("plan", "-f", SEED, "-o", "yaml").out)
         assert told == shell("plan", "-f", SEED, "-o", "json").json

@@ -19,6 +19,7 @@ from xpullm.api.llmdeployment import LLMDeploymentSpec
 from xpullm.catalog import engines
 from xpullm.planner import (
     Arguments,
+    Infeasible,
     Learned,
     LearnedEntry,
     Plan,
@@ -261,6 +262,38 @@ def test_an_unsafe_flag_of_the_user_is_no_plan() -> None:
         spec("Qwen/Qwen3-8B", gpu={**B60, "count": 1}, engine={"name": "vllm", "args": rows})
     )
     assert answer.alternatives[0].field == "spec.engine.args[gpu-memory-utilization]"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            ("num-gpu-blocks-override", "100"),
+            "--num-gpu-blocks-override 100 leaves 44 MiB for the KV cache; 69 MiB are missing for"
+            " 1 request(s) of 2048 tokens",
+        ),
+        (
+            ("num-gpu-blocks-override", "40000"),
+            "--num-gpu-blocks-override 40000 makes the KV cache 8.2 GiB larger than is safe",
+        ),
+    ],
+)
+def test_the_users_own_size_of_the_kv_cache_is_named(row: tuple[str, str], words: str) -> None:
+    answer = impossible(seed_spec(engine={"args": [{"name": row[0], "value": row[1]}]}))
+    assert words in answer.message
+    assert answer.term == row[0]
+    assert answer.alternatives[0].field == f"spec.engine.args[{row[0]}]"
+
+
+def test_earlier_failures_are_named_where_they_forbid_the_least() -> None:
+    failed = LearnedEntry(
+        Arguments(512, 1, 512), "Failed", "device_oom_runtime", planned_bytes=3 * GIB
+    )
+    answer = plan(request_of(seed_spec()), Learned((failed,)))
+    assert isinstance(answer, Infeasible)
+    assert "earlier failures (TuningRecord) forbid it: 2.5 GiB are missing" in answer.message
+    assert answer.ledger is not None
+    assert answer.ledger.free_bytes == -answer.missing_bytes
 
 
 def test_72b_in_16_bit_on_one_card() -> None:

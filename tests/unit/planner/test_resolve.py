@@ -125,6 +125,59 @@ def test_the_users_own_flags_are_checked(
         assert word in refusal.message
 
 
+A770 = "arc-a770-16g"
+
+
+@pytest.mark.parametrize(
+    ("model", "count", "rows", "value", "words"),
+    [
+        (
+            QWEN2, 3, [], "3",
+            "spec.gpu.count 3: 28 attention heads are not divisible by 3; use 1, 2 or 4, or divide"
+            " the layers instead: spec.engine.args pipeline-parallel-size 3",
+        ),
+        (
+            "Qwen/Qwen2.5-0.5B-Instruct", 8, [("pipeline-parallel-size", "2")], "8",
+            "14 attention heads are not divisible by 4; use 2 or 4",
+        ),
+        (
+            QWEN2, 2, [("tensor-parallel-size", "4")], "2",
+            "spec.gpu.count 2 is too few: --tensor-parallel-size 4 needs 4 cards; set"
+            " spec.gpu.count to 4, or lower the flag",
+        ),
+        (
+            QWEN2, 2, [("pipeline-parallel-size", "2"), ("tensor-parallel-size", "2")], "2",
+            "--pipeline-parallel-size 2 and --tensor-parallel-size 2 needs 4 cards",
+        ),
+        (
+            QWEN2, None, [("tensor-parallel-size", "14")], "",
+            "--tensor-parallel-size 14 needs 14 cards; set spec.gpu.count to 14",
+        ),
+    ],
+)  # fmt: skip
+def test_a_number_of_cards_on_which_the_model_cannot_be_divided(
+    model: str, count: int | None, rows: list[tuple[str, str | None]], value: str, words: str
+) -> None:
+    gpu = {"type": A770} | ({"count": count} if count else {})
+    refusal = refusal_of(spec(model, quantization="sym_int4", gpu=gpu, engine=args(*rows)))
+    assert (refusal.reason, refusal.field) == ("InvalidArgument", "spec.gpu.count")
+    assert refusal.value == value
+    assert words in refusal.message
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_ways_out_of_an_indivisible_number_are_plans(count: int) -> None:
+    made = planned(spec(quantization="sym_int4", gpu={"type": A770, "count": count}))
+    assert made.arguments.tensor_parallel_size == count
+
+
+def test_layers_are_divided_among_any_number_of_cards() -> None:
+    rows = args(("pipeline-parallel-size", "3"))
+    made = planned(spec(quantization="sym_int4", gpu={"type": A770, "count": 3}, engine=rows))
+    assert (made.gpu_count, made.arguments.tensor_parallel_size) == (3, 1)
+    assert dict(made.flags)["pipeline-parallel-size"] == "3"
+
+
 def test_a_flag_against_the_wish() -> None:
     given = seed_spec(engine=args(("max-model-len", "4096")), serving={"contextLength": 8192})
     assert "contradicts spec.serving.contextLength 8192" in refusal_of(given).message
