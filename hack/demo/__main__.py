@@ -40,8 +40,12 @@ def main() -> int:
 
 def run(folder: Path, keep: bool) -> None:
     step("A real Kubernetes on this machine: API server, scheduler, kubelet, containers")
-    node = {"labels": objects.NODE_LABELS, "resources": objects.NODE_RESOURCES}
-    with Cluster(real_node=True, restart_backoff="2s", **node) as cluster:
+    with Cluster(
+        real_node=True,
+        labels=objects.NODE_LABELS,
+        resources=objects.NODE_RESOURCES,
+        restart_backoff="2s",
+    ) as cluster:
         images.load(cluster, folder)
         install_chart(cluster)
         operator = Operator(cluster, folder / "operator.log")
@@ -63,7 +67,7 @@ def story(cluster: Cluster, folder: Path) -> None:
     manifest = folder / "qwen2-7b.json"
     manifest.write_text(json.dumps(seed))
 
-    step("The plan, before anything runs (xpullm plan -f qwen2-7b.yaml)")
+    step("The plan, before anything runs (xpullm plan -f qwen2-7b.json)")
     subprocess.run([sys.executable, "-m", "xpullm.cli.main", "plan", "-f", manifest], check=True)
 
     step("kubectl apply: 3 GiB of the card are held by something that a pod can't see")

@@ -39,6 +39,11 @@ def install_chart(cluster: Cluster, *settings: str) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
+def uninstall_chart(cluster: Cluster) -> None:
+    """Harmless where it is not installed."""
+    cluster.helm("uninstall", "xpullm", "--namespace", NAMESPACE, check=False)
+
+
 class Operator:
     """`python -m xpullm` as a process; `kill` is SIGKILL, `stop` is SIGTERM and waits."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hack.cluster import Cluster
-from hack.demo.install import Operator, install_chart
-from tests.cluster.controller_world import install_crds
+from hack.demo.install import Operator, install_chart, uninstall_chart
+from tests.cluster.controller_world import install_crds, versions
 from tests.contract.api_client import MERGE, Answer, ApiClient
 
 from xpullm import catalog
@@ -240,7 +240,7 @@ class World:
     def condition(self, name: str, kind: str) -> dict[str, str]:
         """One condition; empty strings where it does not exist."""
         conditions = self.get("LLMDeployment", name).get("status", {}).get("conditions", ())
-        found = next((c for c in conditions if c["type"] == kind), {})
+        found: Object = next((c for c in conditions if c["type"] == kind), {})
         return {key: str(found.get(key, "")) for key in ("status", "reason", "message")}
 
     def until(self, name: str, reason: str) -> str:
@@ -278,15 +278,9 @@ class World:
             and item["regarding"]["name"] == name
         }
 
-    def versions(self) -> dict[str, str]:
+    def versions(self) -> Mapping[str, str]:
         """resourceVersion of every object that the operator writes."""
-        kinds = ("LLMDeployment", "TuningRecord", "Deployment", "Service", "Event")
-        return {
-            f"{kind}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
-            for kind in kinds
-            for item in self.list(kind)
-            if kind != "Event" or item.get("reportingController") == "xpullm.io/operator"
-        }
+        return versions(self.cluster, self.namespace)
 
 
 @contextmanager
@@ -306,7 +300,7 @@ def world(
         with Operator(cluster, log, environment) as operator:
             yield World(cluster, ApiClient(cluster.kubeconfig), namespace, operator)
     finally:
-        cluster.helm("uninstall", "xpullm", "--namespace", "xpullm-system", check=False)
+        uninstall_chart(cluster)
         cluster.kubectl("delete", "namespace", namespace, "--wait=false", check=False)
 
 

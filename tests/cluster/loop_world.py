@@ -8,23 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from hack.cluster import Cluster
+from hack.cluster.node import NODE
 from hack.demo import images, objects
-from hack.demo.install import Operator, install_chart
+from hack.demo.install import Operator, install_chart, uninstall_chart
 from hack.demo.timeline import Timeline, is_ready, is_stalled
 
 Object = dict[str, Any]
 
 
+def give_cards(cluster: Cluster) -> None:
+    """The real node as one with three A770 cards."""
+    labels = [f"{key}={value}" for key, value in objects.NODE_LABELS.items()]
+    cluster.kubectl("label", "node", NODE, "--overwrite", *labels)
+    cluster.node.set_resources(objects.NODE_RESOURCES)
+
+
 @contextmanager
 def prepared(cluster: Cluster, folder: Path) -> Iterator[Cluster]:
-    labels = [f"{key}={value}" for key, value in objects.NODE_LABELS.items()]
-    cluster.kubectl("label", "node", "real-0", "--overwrite", *labels)
-    cluster.node.set_resources(objects.NODE_RESOURCES)
+    give_cards(cluster)
     images.load(cluster, folder)
     install_chart(cluster)
     yield cluster
     cluster.kubectl("delete", "llmd", "--all", "--wait=true", check=False)
-    cluster.helm("uninstall", "xpullm", "--namespace", "xpullm-system", check=False)
+    uninstall_chart(cluster)
 
 
 @contextmanager

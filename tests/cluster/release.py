@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from hack.cluster import Cluster
 from hack.cluster.image import shared_libraries
 from hack.containerfile import ROOT, Built
-from hack.demo import objects
+from tests.cluster.loop_world import give_cards
 
 NAME, NAMESPACE = "xpullm", "xpullm-system"
 REPOSITORY, TAG = "xpullm.local/xpullm", "built"
@@ -110,9 +110,7 @@ class Release:
 @contextmanager
 def installed(cluster: Cluster, built: Built) -> Iterator[Release]:
     """The namespace, the image and the node; nothing of it is left afterwards but the CRDs."""
-    labels = [f"{key}={value}" for key, value in objects.NODE_LABELS.items()]
-    cluster.kubectl("label", "node", "real-0", "--overwrite", *labels)
-    cluster.node.set_resources(objects.NODE_RESOURCES)
+    give_cards(cluster)
     cluster.image(f"{REPOSITORY}:{TAG}", files(built), built.command, built.environment)
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     cluster.apply(space)
