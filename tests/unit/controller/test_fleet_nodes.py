@@ -1,4 +1,4 @@
-"""What the store shows of nodes: who fails there, what serves there, which cards are held."""
+"""What the store shows of nodes: who fails there, what serves there, what pods hold."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from xpullm.healing.node import MEMORY, Trouble
 
 CARD = "arc-a770-16g"
 I915 = "gpu.intel.com/i915"
+HOST = 27 << 30  # what a pod of this plan requests of host memory
 
 
 class Shown:
@@ -97,7 +98,9 @@ def test_what_fails_is_told_to_those_that_fail_too() -> None:
         Trouble("default/b", "n1", kind, b.plan_hash(), "device_lost", True, False, b.now),
     )
     assert facts.serving == {kind: ("n2",), (c.plan_hash(), KERNEL): ("n2",)}
-    assert facts.held == {("n1", I915): 1, ("n2", I915): 1}
+    assert facts.held == {
+        ("n1", I915): 1, ("n1", "memory"): HOST, ("n2", I915): 1, ("n2", "memory"): HOST,
+    }  # fmt: skip
     (told,) = shown.facts("b").troubles
     assert told == Trouble("default/a", "n1", kind, a.plan_hash(), MEMORY, True, True, a.now)
 
@@ -176,7 +179,7 @@ def test_what_is_gone_is_forgotten() -> None:
     for name, world in (("a", a), ("b", b)):
         world.fail(oom(world.plan_hash()))
         shown.show(name)
-    assert shown.facts("a").held == {("n1", I915): 1}
+    assert shown.facts("a").held == {("n1", I915): 1, ("n1", "memory"): HOST}
     for kind in (POD, DEPLOYMENT):
         for child in shown.store.children(kind, ("default", "b")):
             shown.version += 1
