@@ -1,0 +1,98 @@
+"""A node of 64 GiB under the real scheduler: host memory goes up as far as the node, no further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hack.cluster import Cluster
+from tests.cluster.kwok_world import CARD, World, last_word, world
+
+from xpullm import catalog
+from xpullm_runtime.cgroup import HostMemory
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+
+NODE = "host-memory-a"
+SPEC: dict[str, Any] = {"pod": {"nodeSelector": {"test.xpullm.io/nodes": "host-memory"}}}
+KILLED = last_word("", 137, host=HostMemory(limit_bytes=0, oom_kills=1))
+
+
+@pytest.fixture(scope="module")
+def live(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    labels = {"xpullm.io/gpu-type": CARD, "test.xpullm.io/nodes": "host-memory"}
+    capacity = {catalog.gpus()[CARD].resource: "1", "memory": "64Gi"}
+    log = tmp_path_factory.mktemp("host-memory") / "log"
+    cluster.add_kwok_node(NODE, labels, capacity)
+    try:
+        with world(cluster, log) as w:
+            yield w
+            assert "Traceback" not in log.read_text()
+    finally:
+        cluster.kubectl("delete", "node", NODE, "--wait=false", check=False)
+
+
+def memory(live: World, name: str) -> tuple[str, str]:
+    """Request and limit of the pod that runs."""
+    resources = live.running(name)["spec"]["containers"][0]["resources"]
+    return resources["requests"]["memory"], resources["limits"]["memory"]
+
+
+def killed(live: World, name: str) -> None:
+    """The kernel kills the engine, and another plan is written."""
+    before = live.plan_hash(name)
+    live.end(name, KILLED, 137, "OOMKilled")
+    live.wait(lambda: live.plan_hash(name) != before, told="for another plan")
+
+
+def test_kills_end_at_the_nodes_memory_and_with_a_persons_turn(live: World) -> None:
+    with live.deployed("bounded", **SPEC) as name:
+        seen = [memory(live, name)]
+        for _ in range(3):
+            killed(live, name)
+            seen.append(memory(live, name))
+        assert seen == [
+            ("27Gi", "31Gi"),
+            ("41472Mi", "47616Mi"),
+            ("57079Mi", "64Gi"),
+            ("57079Mi", "64Gi"),
+        ]
+        live.end(name, KILLED, 137, "OOMKilled")
+        message = live.until(name, "LadderExhausted")
+        assert "needs more than 64Gi of host memory, and the largest node" in message
+        assert live.condition(name, "Stalled")["message"] == message
+        assert [step["argument"] for step in live.healing(name)["history"]] == [
+            "memory-limit",
+            "memory-limit",
+            "swap-space",
+        ]
+
+
+def test_a_request_that_the_scheduler_cannot_place_goes_back(live: World) -> None:
+    """A pod of somebody else's holds 30 of the node's 64 GiB: 27 more fit, 40.5 don't."""
+    other = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "other", "namespace": live.namespace},
+        "spec": {
+            "nodeName": NODE,
+            "containers": [
+                {"name": "c", "image": "c", "resources": {"requests": {"memory": "30Gi"}}}
+            ],
+        },
+    }
+    live.cluster.apply(other)
+    with live.deployed("placed", **SPEC) as name:
+        assert memory(live, name) == ("27Gi", "31Gi")
+        live.end(name, KILLED, 137, "OOMKilled")
+        live.wait(lambda: len(live.healing(name).get("history", ())) == 2, told="for two steps")
+        assert memory(live, name) == ("27Gi", "47616Mi")
+        raised, back = live.healing(name)["history"]
+        assert (raised["argument"], raised["to"]) == ("memory-limit", "47616Mi")
+        assert (back["argument"], back["from"], back["to"], back["cause"]) == (
+            "memory-request", "41472Mi", "27Gi", "unschedulable_gpu",
+        )  # fmt: skip
+        assert "Insufficient memory" in back["evidence"]
+        live.serve(name)
+        assert live.healing(name)["history"][-1]["result"] == "Helped"
