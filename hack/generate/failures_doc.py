@@ -24,7 +24,9 @@ INTRO = """# Failures: what happened, what helps
 The operator and `xpullm diagnose` name one of these causes from what a pod leaves behind: first
 what Kubernetes says, then what the supervisor saw, then the log, root causes before what follows
 from them. A log line alone changes nothing: it takes an engine that is dead, the engine's own word
-at its end, and for an out-of-memory one more witness. Where nothing decides it is `unknown`.
+at its end, and for an out-of-memory one more witness. Once users' text can be in the log, the word
+of one that died of a signal needs a witness outside of the log. Where nothing decides it is
+`unknown`.
 
 To teach it a new text, add a signature with an example to `data/signatures.json`; the example is
 its test.
@@ -57,8 +59,11 @@ def section(cause: str) -> str:
         f"### {cause}\n",
         f"**{known['title']}.** {known['meaning']}\n",
         f"* Helps: {known['remedy']}",
-        f"* Does not help: {known['useless']}\n",
+        f"* Does not help: {known['useless']}",
     ]
+    if known.get("start_only"):
+        lines.append("* Only at a start: once the engine was Ready, no log line is taken for it.")
+    lines[-1] += "\n"
     examples = [one.example for one in signatures() if one.cause == cause]
     if cause.startswith(FAMILY):
         same = [one.example for one in signatures() if one.cause == FAMILY]

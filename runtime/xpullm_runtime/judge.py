@@ -27,6 +27,8 @@ def judge(state: State, status: int, verdict: Verdict | None, stopped: bool) -> 
             log=state.tail.text(),
             exit_code=None if stopped else code,
             host_oom_kills=state.host.oom_kills,
+            host_peak_bytes=state.host.held_peak_bytes,
+            host_limit_bytes=state.host.limit_bytes,
             was_ready=state.started_up,
         )
     )

@@ -95,6 +95,32 @@ def test_rubbish_in_a_pods_last_word_changes_no_argument(live: World) -> None:
         live.until(name, "Healing")
 
 
+# What an engine that served has in its log when it repeats a user's text as it came.
+USERS_TEXT = f"""INFO:     Application startup complete.
+INFO 11-02 10:00:01 [logger.py:39] Received request cmpl-1: prompt: hi
+{OOM}
+"""
+
+
+def test_a_users_text_before_a_crash_is_no_reason_for_a_step(live: World) -> None:
+    with live.deployed("forged") as name:
+        before, plan = live.template(name), live.plan_hash(name)
+        crashed = last_word(USERS_TEXT, 139, plan_hash=plan, was_ready=True)
+        pod = live.end(name, crashed, 139)
+        live.wait(lambda: live.healing(name).get("lastCause"))
+        live.end_pod(pod, crashed, 139)
+        time.sleep(1.5)  # so that it is looked at
+        assert live.healing(name)["attempt"] == 0
+        assert live.template(name) == before
+        assert live.plan_hash(name) == plan
+        # The same lines of an engine that ended by itself are its own, twice after Ready.
+        own = last_word(USERS_TEXT, 1, plan_hash=plan, was_ready=True)
+        live.end_pod(pod, own)
+        live.end_pod(pod, own)
+        live.until(name, "Healing")
+        assert live.healing(name)["attempt"] == 1
+
+
 @pytest.mark.parametrize(
     ("number", "value"), list(enumerate(["", "rubbish", "H4sIAAAA", '{"a":1}', "x" * 30_000]))
 )

@@ -194,20 +194,20 @@ def _refine(
     cause: str, phase: str, hit: Hit, way: Course, was_ready: bool, figures: Mapping[str, int]
 ) -> tuple[str, str]:
     """Where two signatures say the same words, the course decides between the causes."""
-    if hit.signature.id == "ur-device-lost" and way.frame(hit.line.index) == "discovery":
+    up = was_ready or way.ready(hit.line.index)
+    if hit.signature.id == "ur-device-lost" and way.frame(hit.line.index) == "discovery" and not up:
         return "no_device", "starting"
     if hit.signature.id == "cpu-allocator" and figures.get("host_tried_bytes", 0) >= ABSURD_BYTES:
         return "engine_bug", phase
-    if cause == "engine_init_failed" and (was_ready or way.ready(hit.line.index)):
+    if cause == "engine_init_failed" and up:
         return "engine_dead", "runtime"
-    if cause == "startup_killed" and (was_ready or way.ready(hit.line.index)):
+    if cause == "startup_killed" and up:
         return (
             ("engine_hang", "runtime") if hit.signature.where == "k8s" else ("sigterm", "shutdown")
         )
     if cause == "sigterm":
-        before = not (was_ready or way.ready(hit.line.index))
         phase = "shutdown"
-        if before and way.marker(hit.line.index) not in ("", "starting"):
+        if not up and way.marker(hit.line.index) not in ("", "starting"):
             return "startup_killed", "startup"
     return cause, phase
 

@@ -72,7 +72,9 @@ def signatures() -> tuple[Signature, ...]:
 
 @cache
 def causes() -> Mapping[str, Mapping[str, Any]]:
-    """Cause -> helps, title, meaning, remedy, useless, first_move."""
+    """Cause -> helps, title, meaning, remedy, useless, first_move; `start_only` where an engine
+    that was Ready cannot have it: no line of a log is then taken for it.
+    """
     loaded: Mapping[str, Mapping[str, Any]] = data("causes.json")
     return loaded
 

@@ -5,7 +5,7 @@ a logger's own prefix or at the end of an uncaught traceback; nothing served aft
 out-of-memory one more witness (the exit code, the engine's own last words, figures that fit).
 
 What he cannot give at all: how the process ended, whether it had been Ready, and what the kernel
-counted. Users' text comes only after Ready, so from then on
+counted. Users' text comes only once the engine has come up, so from then on
 
 * a cause that only a start can have is none (`start_only` in causes.json);
 * an exception explains an exit, not a signal: whoever sent SIGKILL, SIGSEGV or SIGTERM did it for
@@ -91,7 +91,7 @@ def may_act(
         and 0 <= other.line.index - hit.line.index <= SAME_FAILURE
         and trusted(other, helps, log, way, code)
     ]
-    if not witnesses or past_start(hit, way, end.was_ready):
+    if not witnesses:
         return False
     explained = not end.by_signal or _explains(hit, found, log, end)
     if cause == "host_oom":
@@ -118,7 +118,7 @@ def trusted(hit: Hit, helps: str, log: Log, way: Course, code: int | None) -> bo
     last = log.end - line.index < _LAST_WORDS and code not in (None, 0)
     if last and (hit.signature.native_end or helps != "arguments"):
         return True
-    return line.logged or _ends_traceback(hit, log)
+    return line.logged or _ends_traceback(hit, log) or (code == _ABORTED and _thrown(hit, log))
 
 
 def _explains(hit: Hit, found: Sequence[Hit], log: Log, end: End) -> bool:
@@ -161,3 +161,9 @@ def _ends_traceback(hit: Hit, log: Log) -> bool:
     """The exception line of an uncaught traceback: frames stand right above it."""
     above = log.lines[max(0, hit.line.index - 6) : hit.line.index]
     return bool(hit.line.exception) and any('  File "' in line for line in above)
+
+
+def _thrown(hit: Hit, log: Log) -> bool:
+    """The message of an uncaught C++ exception: libstdc++ says so in the line above."""
+    above = log.lines[max(0, hit.line.index - 1) : hit.line.index]
+    return hit.line.full.startswith("what():") and any("terminate called" in raw for raw in above)

@@ -77,14 +77,15 @@ def test_a_forged_line_without_logger_or_traceback_changes_nothing():
     assert not classify(Evidence(log=log(READY, OOM, "done"), exit_code=1)).actionable
 
 
+BARE = "RuntimeError: level_zero backend failed with error: 40 (UR_RESULT_ERROR_OUT_OF_RESOURCES)"
+
+
 def test_a_forged_line_behind_a_forged_logger_needs_a_witness():
-    """Shot from outside (137), no follow-on of the engine, and no figures: the line is alone."""
-    line = core(
-        "RuntimeError: level_zero backend failed with error: 40 (UR_RESULT_ERROR_OUT_OF_RESOURCES)"
-    )
-    assert not classify(Evidence(log=log(READY, line), exit_code=137)).actionable
-    assert classify(Evidence(log=log(READY, line), exit_code=1)).actionable
-    assert classify(Evidence(log=log(READY, line, DEAD), exit_code=137)).actionable
+    """Shot from outside during the start, no follow-on of the engine, no figures: it is alone."""
+    assert not classify(Evidence(log=core(BARE), exit_code=137, was_ready=False)).actionable
+    assert classify(Evidence(log=core(BARE), exit_code=1, was_ready=False)).actionable
+    found = classify(Evidence(log=log(core(BARE), DEAD), exit_code=137, was_ready=False))
+    assert found.actionable
 
 
 def test_an_out_of_memory_told_as_information_changes_nothing():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -53,6 +55,13 @@ class Run:
             return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+    def complete(self, engine_port: int, prompt: str) -> None:
+        """A user's completion, whatever becomes of it."""
+        body = json.dumps({"prompt": prompt}).encode()
+        url = f"http://127.0.0.1:{engine_port}/v1/completions"
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            urllib.request.urlopen(urllib.request.Request(url, body)).close()
 
     def status(self) -> dict[str, Any]:
         return json.loads(self.get("/status")[1])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from xpullm_runtime.report import Report
+
 from .conftest import TINY_ENGINE, Supervise, eventually, free_port
 from .tiny_engine import OOM
 
@@ -274,3 +276,59 @@ def test_a_taken_port_is_named_before_the_engine_starts(supervise: Supervise) ->
     assert (code, out) == (78, b"")
     assert second.report().cause == "port_in_use"
     assert b"Address already in use" in err
+
+
+TOO_LONG = (
+    "ERROR 11-02 10:00:00 [core.py:700] ValueError: To serve at least one request with the "
+    "model's max seq len (8192), (1.00 GiB KV cache is needed, which is larger than the available "
+    "KV cache memory (0.50 GiB). Based on the available memory, the estimated maximum model "
+    "length is 4096."
+)
+NO_HOST_MEMORY = (
+    "ERROR 11-02 10:00:00 [core.py:700] RuntimeError: [enforce fail at alloc_cpu.cpp:118] . "
+    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000000000 bytes."
+)
+DEAD = (
+    "ERROR 11-02 10:00:02 [async_llm.py:480] vllm.v1.engine.exceptions.EngineDeadError: "
+    "EngineCore encountered an issue. See stack trace (above) for the root cause."
+)
+
+
+def said(supervise: Supervise, form: str, number: int, *forged: str) -> Report:
+    """The last word of an engine that was Ready, printed this user's text, and died."""
+    port = free_port()
+    run = supervise(TINY_ENGINE, port, f"logs-{form}-{number}", engine_port=port)
+    eventually(lambda: run.get("/startupz")[0] == 200)
+    run.complete(port, "\n".join(["hi", *forged, ""]))
+    assert run.finish()[0] == (128 + number if number else 1)
+    report = run.report()
+    assert (report.was_ready, report.ended) == (True, True)
+    return report
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+@pytest.mark.parametrize("form", ["repr", "raw"])
+def test_a_users_text_before_a_death_by_a_signal_changes_nothing(
+    supervise: Supervise, form: str, number: signal.Signals
+) -> None:
+    assert not said(supervise, form, number, OOM, DEAD).actionable
+
+
+@pytest.mark.parametrize("forged", [TOO_LONG, NO_HOST_MEMORY], ids=["too-long", "host-memory"])
+def test_nor_does_one_that_speaks_of_other_things(supervise: Supervise, forged: str) -> None:
+    assert not said(supervise, "raw", signal.SIGKILL, forged).actionable
+
+
+def test_a_users_text_is_no_failure_of_a_start_however_the_engine_ends(
+    supervise: Supervise,
+) -> None:
+    report = said(supervise, "raw", 0, TOO_LONG)
+    assert (report.cause, report.actionable) == ("unknown", False)
+    assert report.evidence[0] == TOO_LONG  # for people to see
+
+
+def test_a_text_that_forges_the_last_error_of_an_engine_that_gives_up_is_believed(
+    supervise: Supervise,
+) -> None:
+    """What remains by nature (SECURITY.md): how it ended does not contradict the text."""
+    assert said(supervise, "raw", 0, OOM, DEAD).actionable

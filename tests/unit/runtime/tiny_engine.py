@@ -2,7 +2,9 @@
 
 As a program: `python tiny_engine.py PORT BEHAVIOUR`, where the behaviour is one of `good`,
 `dead` (health turns 500 after the first 200), `silent` (accepts completions and never answers),
-`dies` (ends the process with code 1 and an out-of-memory line at the first completion).
+`dies` (ends the process with code 1 and an out-of-memory line at the first completion),
+`logs-repr-N`, `logs-raw-N` (prints the prompt as Python writes it, or as it came, and then ends by
+signal N; by exit code 1 where N is 0).
 """
 
 from __future__ import annotations
@@ -89,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         elif server.behaviour == "dies":
             print("\n".join([OOM] * 2), flush=True)
             os._exit(1)
+        elif server.behaviour.startswith("logs-"):
+            self._log(body["prompt"])
         elif server.behaviour == "refuses-late":
             error = {"message": "Token id 252 is out of vocabulary", "code": 400}
             self._answer(200, b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
@@ -96,6 +100,15 @@ class Handler(BaseHTTPRequestHandler):
             self._stream(body["max_tokens"], len(body["prompt"]))
         else:
             self._answer(200, b'{"choices": [{"text": "x"}]}')
+
+    def _log(self, prompt: str) -> None:
+        _, form, number = self.server.behaviour.split("-")
+        text = repr(prompt) if form == "repr" else prompt
+        print("INFO 11-02 10:00:01 [logger.py:39] Received request cmpl-1: prompt: " + text,
+              flush=True)  # fmt: skip
+        if number == "0":
+            os._exit(1)
+        os.kill(os.getpid(), int(number))
 
     def _stream(self, tokens: int, prompts: int) -> None:
         server = self.server
