@@ -12,6 +12,8 @@ from xpullm.healing.types import PastStep
 from xpullm.planner.types import HostMemory
 
 GRAIN = 256 * MIB  # limits are planned in whole ones (planner/host.py)
+RAISES = ("memory-limit", "shm-size")  # the request follows
+LEVERS = (*RAISES, "memory-request")
 WORTH_PERCENT = 10  # own rule: to gain less is not worth a re-roll
 
 
@@ -60,7 +62,7 @@ def request(situation: Situation, _move: Move) -> Answer:
             )
             return proposal("memory-request", now, format_bytes(had), plan, why, direction=-1)
     asked = f"the pod requests {now} of host memory"
-    if any(situation.times(lever) for lever in ("memory-limit", "shm-size")):
+    if any(situation.times(lever) for lever in RAISES):
         asked += ", which healing has changed"
     most = situation.policy.node_memory_bytes
     if most is not None and most < host.request_bytes:
@@ -128,7 +130,7 @@ def _largest(situation: Situation) -> str:
 
 def _before(step: PastStep, host: HostMemory) -> int:
     """The request before a step that raised it together with the limit; else as it is."""
-    if step.lever not in ("memory-limit", "shm-size"):
+    if step.lever not in RAISES:
         return host.request_bytes
     try:
         was, now = quantity_bytes(step.before), quantity_bytes(step.after)
