@@ -22,6 +22,7 @@ from xpullm.controller.decide_pods import dig, entries, text
 from xpullm.controller.types import Snapshot
 from xpullm.healing.growth import begin
 from xpullm.healing.history import attempts, decode_history, encode_history
+from xpullm.healing.levers import memory
 from xpullm.healing.policy import policy_of
 from xpullm.healing.tuning import key_of
 from xpullm.healing.types import PastStep
@@ -117,7 +118,7 @@ def standing(
 def with_same_memory(llmd: LLMDeployment, before: Plan, plan: Plan, lever: str) -> Plan:
     """The next plan of a step, with host memory as it was where the user set it: another argument
     than memory itself must not move it."""
-    if users_memory(llmd.spec) == (None, None) or lever in ("memory-limit", "shm-size"):
+    if users_memory(llmd.spec) == (None, None) or lever in memory.LEVERS:
         return plan
     host = before.host
     kept = replace(plan.host, request_bytes=host.request_bytes, limit_bytes=host.limit_bytes)

@@ -95,6 +95,16 @@ def test_a_raised_request_that_finds_no_place_goes_back_to_where_the_pod_ran() -
     assert world.condition("Ready") == ("True", "ReplicasReady")
 
 
+def test_memory_of_the_users_that_healing_may_raise_goes_back_too() -> None:
+    leave = {"mayChange": ["Arguments", "UserMemoryLimit"]}
+    world = rolled(pod={"resources": {"limits": {"memory": "20Gi"}}}, healing=leave)
+    assert memory(world) == ("20Gi", "20Gi")
+    killed(world)
+    assert memory(world) == ("30Gi", "30Gi")
+    unplaced(world)
+    assert memory(world) == ("20Gi", "30Gi")
+
+
 def test_where_that_does_not_help_either_it_waits_and_says_the_figure() -> None:
     world = rolled()
     killed(world)
