@@ -33,7 +33,7 @@ class Core:
     def __init__(self, engine: Engine, truth: Truth, peer: "Peer") -> None:
         self._engine, self._truth, self._peer = engine, truth, peer
         self._scheduler = Scheduler(engine.arguments, engine.pool)
-        self._accepted = self._finished = 0
+        self._accepted = 0
         self._prompt_tokens = self._generated_tokens = 0
         self._last_stats = time.monotonic()
 
@@ -92,7 +92,6 @@ class Core:
         )
         for sequence in step.sampled:
             if sequence.finished:
-                self._finished += 1
                 self._leak()
         self._stats()
 
@@ -151,10 +150,7 @@ def main(descriptor: int, line: str, truth: Truth, arguments: Arguments, model_n
     engine: Engine | None = None
     try:
         engine = startup.start(line, truth, arguments, model_name, log)
-        pool = engine.pool
-        peer.send(
-            {"ready": {"tokens": pool.tokens, "blocks": pool.blocks, "longest": engine.longest}}
-        )
+        peer.send({"ready": {"blocks": engine.pool.blocks, "longest": engine.longest}})
         Core(engine, truth, peer).run()
     except EngineError as error:
         rules = startup.rules(line)

@@ -15,7 +15,6 @@ from .plan import Arguments, BadArgumentsError, resolve_v0, resolve_v1
 from .server import Server
 from .truth import Truth, load
 
-_DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 _WATCHDOG_S = 0.3  # vLLM looks every 5 s; each test would wait for it
 
 
@@ -224,7 +223,7 @@ def _report_death(log: Log, engine: Engine, *, v1: bool) -> None:
     log.error(
         "async_llm.py:704",
         "AsyncLLM output_handler failed.\nTraceback (most recent call last):\n"
-        f"vllm.v1.engine.exceptions.EngineDeadError: {_DEAD}",
+        f"vllm.v1.engine.exceptions.EngineDeadError: {wording.DEAD}",
     )
 
 

@@ -20,8 +20,8 @@ from .openai import (
     parse_completion,
     tokens_of,
 )
+from .wording import DEAD
 
-_DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 _LONGEST_BODY_BYTES = 64 << 20
 
 
@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
         self.info: dict[str, object] = {}  # labels of vllm:cache_config_info
         self.keeps_alive = False
         self.access_log = True
-        self.counters = {"prompt": 0, "generation": 0, "stop": 0, "length": 0, "requests": 0}
+        self.counters = {"prompt": 0, "generation": 0, "stop": 0, "length": 0}
         self.lock = threading.Lock()
         self.server_bind()
 
@@ -95,14 +95,13 @@ class Handler(BaseHTTPRequestHandler):
         except BadRequestError as error:
             self._error(error.status, str(error), error.kind)
         except EngineDeadError:
-            self._error(500, _DEAD, "InternalServerError")
+            self._error(500, DEAD, "InternalServerError")
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
     def _generate(self, request: Request) -> None:
         engine = self._engine
         with self.server.lock:
-            self.server.counters["requests"] += 1
             self.server.counters["prompt"] += request.prompt
         stream = engine.submit(request.id, request.prompt, request.wanted)
         if not request.stream:
@@ -122,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
             self._chunk(chunk(request, sent, sent, last=True))
             self._count(request, sent)
         except EngineDeadError:
-            error = {"message": _DEAD, "type": "InternalServerError", "code": 500}
+            error = {"message": DEAD, "type": "InternalServerError", "code": 500}
             self._chunk({"error": error})
         except (BrokenPipeError, ConnectionResetError):
             engine.abort(request.id)

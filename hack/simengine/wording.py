@@ -7,6 +7,7 @@ v1/worker/gpu_model_runner.py), intel/ipex-llm#12080 and #11798, intel/llm-scale
 from .card import DeviceOutOfMemoryError, TooLargeAtOnceError
 from .truth import GIB, MIB
 
+DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 _DOCS = "See https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for more details."
 
 
