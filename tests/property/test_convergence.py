@@ -38,5 +38,6 @@ def test_what_can_be_healed_is_healed_in_few_steps_with_most_of_the_memory():
     assert len(healed) >= 0.95 * len(healable)
     assert statistics.median(steps) == 1
     assert steps[int(0.95 * len(steps))] <= 3
-    assert statistics.mean(game.share for game in healed) >= 0.88
+    # Over 4,000 worlds the mean is 0.901 (docs/benchmarks.md); these, always the same, lie above.
+    assert statistics.mean(game.share for game in healed) >= 0.90
     assert sum(game.useless for game in games) == 0
