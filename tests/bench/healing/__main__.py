@@ -30,7 +30,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.healing", description=__doc__)
-    parser.add_argument("--worlds", type=int, default=3000)
+    parser.add_argument("--worlds", type=int, default=4000)
     parser.add_argument("--first", type=int, default=1_000_000)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--verbose", action="store_true", help="show worlds that were not healed")
