@@ -1,8 +1,8 @@
 """Make the cluster as decided. What is equal is not written; every write is safe to repeat.
 
-Order: Events and tuning records, objects, deletions; status follows in `report`. A crash between
-any two loses nothing: the next pass sees what was written and goes on from there. What a failure
-teaches goes before the Deployment's next plan, after which the failure is no news any more.
+Order: objects, Events and tuning records, deletions; status follows in `report`. A crash between
+any two loses nothing: the next pass sees what was written and goes on from there. Pods wait for no
+news: what a change of the Deployment has to tell lies in the Deployment (`decide_news`).
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class Applier:
             NotOursError: a child's name is taken.
             ApiError: as the API server says.
         """
+        for obj in decision.apply:
+            await self._apply(obj, llmd)
         await _all(
             *(self._tell(event(spec, llmd, self._instance, now)) for spec in decision.events),
             *(self._learn(record, now) for record in decision.records),
         )
-        for obj in decision.apply:
-            await self._apply(obj, llmd)
         for api_version, kind_name, name, uid in decision.delete:
             kind = kind_of({"apiVersion": api_version, "kind": kind_name})
             await self._delete(kind, llmd["metadata"]["namespace"], name, uid)

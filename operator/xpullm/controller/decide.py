@@ -7,6 +7,7 @@ status, Events and TuningRecords are projections of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from xpullm.controller.decide_growth import GROWN, grow_now, proven
 from xpullm.controller.decide_heal import WATCH_SECONDS, place
 from xpullm.controller.decide_health import counts, health, no_plan, rolled_out, was_ready
 from xpullm.controller.decide_measured import measured
+from xpullm.controller.decide_news import Seen, untold, with_news
 from xpullm.controller.decide_plan import (
     Standing,
     stand,
@@ -94,6 +96,7 @@ def _without_plan(
 ) -> Decision:
     """What runs keeps running on its old plan; only its number of replicas still follows."""
     before = stored(snapshot)
+    news = untold(live, before)
     told = no_plan(problem, snapshot.deployment, llmd.spec.replicas if llmd is not None else 1)
     pods, serving = counts(snapshot.deployment)
     objects: tuple[Object, ...] = ()
@@ -116,7 +119,8 @@ def _without_plan(
     waiting = told.progress == "Reconciling"
     return Decision(
         apply=objects,
-        events=no_plan_events(live, problem, told),
+        events=(*news.events, *no_plan_events(live, problem, told)),
+        records=_records(live, snapshot, news.seen, now),
         status=status,
         requeue_after_seconds=WATCH_SECONDS if waiting else None,
     )
@@ -131,19 +135,20 @@ def _with_plan(
     settings: Settings,
 ) -> Decision:
     wanted = llmd.spec.replicas
-    reply = Answer()
-    if not found.fresh and wanted > 0:
+    reply, news = Answer(), untold(live, stored(snapshot) if found.fresh else found)
+    if not found.fresh and wanted > 0 and not news:
         reply = answer(llmd, snapshot, found, settings.max_rerolls, now)
         if reply.failure is None and rolled_out(snapshot.deployment, wanted):
             reply = grow_now(llmd, snapshot, found, settings.max_rerolls, now)
-    after, changed, seen = found, found.fresh, []
+    after, changed = found, found.fresh
+    lessons, seen = list(news.seen), []
     if reply.step is not None:
         after, changed = _stepped(llmd, snapshot, found, reply, now, settings), True
     if reply.step is not None and reply.failure is not None:
         diagnosis = reply.failure.diagnosis
         if diagnosis.actionable and diagnosis.helps == "arguments" and reply.matter is None:
             node, kernel = reply.place.node, reply.place.kernel
-            seen.append(
+            lessons.append(
                 decide_records.failed(
                     found.plan, node, kernel, now, cause=diagnosis.cause, phase=diagnosis.phase
                 )
@@ -155,7 +160,7 @@ def _with_plan(
         and rolled_out(snapshot.deployment, wanted)
     )
     if serves:
-        if proven(llmd, snapshot, found, now):
+        if not news and proven(llmd, snapshot, found, now):
             judged = judge_healthy(found.history)
             after = with_history(found, judged) if judged != found.history else found
         where = next(
@@ -166,6 +171,13 @@ def _with_plan(
             seen.append(decide_records.healthy(found.plan, where.node, where.kernel, now))
     attempts = llmd.spec.healing.max_attempts
     told = health(after, reply, snapshot.deployment, wanted, attempts, ready_before=was_ready(live))
+    events = (
+        *news.events,
+        *events_of(live, found, after, reply, told, attempts),
+        *node_events(live, snapshot.nodes, found, reply, told),
+    )
+    if changed or after.history != found.history:
+        after = with_news(after, events, lessons)
     diagnosed = reply.failure.diagnosis if reply.failure is not None else None
     pods, serving = counts(snapshot.deployment)
     status = decide_status.status(
@@ -185,17 +197,20 @@ def _with_plan(
     return Decision(
         apply=_objects(live, llmd, snapshot, after, changed),
         delete=_leftovers(live, llmd, snapshot, after, settled=serves),
-        events=(
-            *events_of(live, found, after, reply, told, attempts),
-            *node_events(live, snapshot.nodes, found, reply, told),
-        ),
-        records=decide_records.updated(snapshot.records, live["metadata"]["namespace"], seen, now),
+        events=events,
+        records=_records(live, snapshot, (*lessons, *seen), now),
         status=status,
-        requeue_after_seconds=_look_again(told, reply),
+        requeue_after_seconds=0.0 if news else _look_again(told, reply),
         cause_seen=diagnosed.cause if diagnosed is not None else "",
         rerolled=reply.step is not None,
         replaces_ready=reply.replaces_ready,
     )
+
+
+def _records(
+    live: Object, snapshot: Snapshot, seen: Iterable[Seen], now: float
+) -> tuple[Object, ...]:
+    return decide_records.updated(snapshot.records, live["metadata"]["namespace"], seen, now)
 
 
 def _stepped(

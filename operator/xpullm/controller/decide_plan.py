@@ -168,15 +168,7 @@ def stand(
 
 def with_history(now_standing: Standing, history: tuple[PastStep, ...]) -> Standing:
     """The same plan and template with a judged history: only an annotation changes."""
-    truth = now_standing.truth
-    changed = Truth(
-        truth.inputs_hash,
-        truth.plan,
-        encode_history(history),
-        truth.attempt,
-        truth.template,
-        truth.packed_template,
-    )
+    changed = replace(now_standing.truth, history=encode_history(history), news="")
     return Standing(now_standing.plan, history, changed, now_standing.fresh)
 
 

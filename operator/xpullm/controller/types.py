@@ -98,7 +98,7 @@ class EventSpec:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """In this order: events and tuning records, objects (applied), deletions, status last."""
+    """In this order: objects (applied), events and tuning records, deletions, status last."""
 
     apply: tuple[Object, ...] = ()
     delete: tuple[tuple[str, str, str, str], ...] = ()  # apiVersion, kind, name, uid

@@ -133,6 +133,21 @@ def status_of(key: Key, entries: Sequence[Observation]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value != ""}
 
 
+def decode_key(body: Mapping[str, Any]) -> Key:
+    """The key of a record's spec or status; "" and 0 for what is missing or rubbish."""
+    named = ("model", "quantization", "engineImage", "gpu", "kernel")
+    texts = {name: body[name] if isinstance(body.get(name), str) else "" for name in named}
+    count = body.get("gpuCount")
+    return Key(
+        model=texts["model"],
+        quantization=texts["quantization"],
+        engine_image=texts["engineImage"],
+        gpu=texts["gpu"],
+        gpu_count=count if type(count) is int else 0,
+        kernel=texts["kernel"],
+    )
+
+
 def joined(stored: Any, news: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """One record's status with the entries of both; `stored` may be missing or rubbish."""
     before = decode_entries(stored) if isinstance(stored, Mapping) else ()

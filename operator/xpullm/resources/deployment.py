@@ -19,7 +19,8 @@ REVISIONS_KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The annotations. `template` is the pod template as applied; all other values are encoded."""
+    """The annotations. `template` is the pod template as applied; all other values are encoded.
+    `news`: what the last change has to tell, "" for nothing."""
 
     inputs_hash: str
     plan: str
@@ -27,6 +28,7 @@ class Truth:
     attempt: int
     template: Mapping[str, Any]
     packed_template: str
+    news: str = ""
 
 
 def truth_of(
@@ -51,6 +53,7 @@ def read_truth(deployment: Mapping[str, Any] | None) -> Truth | None:
         attempt=int(attempt) if attempt.isascii() and attempt.isdigit() else 0,
         template=template,
         packed_template=packed,
+        news=notes.get(names.ANNOTATION_NEWS) or "",
     )
 
 
@@ -69,6 +72,7 @@ def deployment(
         names.ANNOTATION_HISTORY: truth.history,
         names.ANNOTATION_ATTEMPT: str(truth.attempt),
         names.ANNOTATION_TEMPLATE: truth.packed_template,
+        **({names.ANNOTATION_NEWS: truth.news} if truth.news else {}),
     }
     return {
         "apiVersion": "apps/v1",

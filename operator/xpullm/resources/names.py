@@ -20,6 +20,7 @@ ANNOTATION_INPUTS = f"{GROUP}/inputs-hash"  # hash of the plan-relevant spec
 ANNOTATION_PLAN = f"{GROUP}/plan"  # the plan that the template serves, compressed
 ANNOTATION_HISTORY = f"{GROUP}/history"  # the steps that led to it, JSON
 ANNOTATION_ATTEMPT = f"{GROUP}/attempt"  # how many steps since the inputs changed
+ANNOTATION_NEWS = f"{GROUP}/news"  # what the last change has to tell, compressed
 ANNOTATION_TEMPLATE = f"{GROUP}/template"  # the pod template as applied, compressed
 
 ENGINE_CONTAINER = "engine"

@@ -37,7 +37,7 @@ def test_a_new_resource_is_children_then_status() -> None:
     ]
 
 
-def test_a_failure_is_event_then_record_then_deployment_then_status() -> None:
+def test_a_failure_is_deployment_then_event_then_record_then_status() -> None:
     async def scenario() -> list[str]:
         api = healthy()
         await Operator(api).settle()
@@ -47,11 +47,11 @@ def test_a_failure_is_event_then_record_then_deployment_then_status() -> None:
         return api.writes
 
     writes = run(scenario())
-    assert writes[0].startswith("create events m.")
-    assert writes[1:] == [
+    assert writes[0] == "apply deployments m"
+    assert writes[1].startswith("create events m.")
+    assert writes[2:] == [
         "create tuningrecords r",
         "apply tuningrecords/status r",
-        "apply deployments m",
         "apply llmdeployments/status m",
     ]
 
@@ -225,7 +225,9 @@ def test_a_refused_record_does_not_stop_the_work() -> None:
         await Operator(api).settle()
         return api.writes
 
-    assert run(scenario())[1:] == ["apply deployments m", "apply llmdeployments/status m"]
+    first, event, last = run(scenario())
+    assert (first, last) == ("apply deployments m", "apply llmdeployments/status m")
+    assert event.startswith("create events m.")
 
 
 def test_what_is_being_deleted_is_left_to_garbage_collection() -> None:

@@ -43,9 +43,9 @@ def decide(snapshot: Snapshot, now: float) -> Decision:
         if pod["status"].get("phase") == "Failed"
         and pod["metadata"]["labels"][names.LABEL_PLAN] == f"plan-{attempt}"
     ]
+    attempt += bool(failed)
     events: tuple[EventSpec, ...] = ()
-    if failed:
-        attempt += 1
+    if owner["status"].get("healing", {}).get("attempt", 0) != attempt:  # not told to the end
         events = (EventSpec("Warning", "EngineFailed", "Heal", "memory", f"plan-{attempt}"),)
     return Decision(
         apply=(deployment(owner, attempt), service(owner)),

@@ -69,7 +69,8 @@ def oom(plan_hash: str = "", *, was_ready: bool = False, tried: int = 130 << 20)
 
 @dataclass
 class World:
-    """`writes` lists every effective write by kind; `events` every Event by its identity."""
+    """`writes` lists every effective write by kind; `events` every Event by its identity, `of_pods`
+    what Kubernetes tells of pods."""
 
     llmd: dict[str, Any]
     nodes: list[dict[str, Any]] = field(default_factory=lambda: [node()])
@@ -78,6 +79,7 @@ class World:
     events: dict[tuple[str, str], str] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     slices: list[dict[str, Any]] = field(default_factory=list)
+    of_pods: list[dict[str, Any]] = field(default_factory=list)
     capabilities: Capabilities = field(default_factory=Capabilities)
     fleet: Fleet = field(default_factory=Fleet)
     runtime: dict[str, EngineFigures] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class World:
                 claim_template=one("ResourceClaimTemplate"),
                 claim_templates=many("ResourceClaimTemplate"),
                 pods=tuple(self.pods),
+                events=tuple(self.of_pods),
                 nodes=tuple(self.nodes),
                 resource_slices=tuple(self.slices),
                 records=many("TuningRecord"),
@@ -115,9 +118,13 @@ class World:
         )
 
     def step(self, until: str = "status") -> Decision:
-        """One pass; `until`: where the operator crashes (events, records, objects, status)."""
+        """One pass; `until`: where the operator crashes (objects, events, records, status)."""
         decision = decide(self.snapshot(), self.now, self.settings)
         self.last = decision
+        for obj in decision.apply:
+            self._apply(obj)
+        if until == "objects":
+            return decision
         for event in decision.events:
             self.events.setdefault((event.reason, event.discriminator), event.message)
         if until == "events":
@@ -126,13 +133,9 @@ class World:
             self._apply(record)
         if until == "records":
             return decision
-        for obj in decision.apply:
-            self._apply(obj)
         for _, kind, name, _uid in decision.delete:
             del self.objects[kind, name]
             self.writes.append(f"delete {kind}")
-        if until == "objects":
-            return decision
         if decision.status is not None and decision.status != self.llmd.get("status"):
             self.llmd["status"] = json.loads(json.dumps(decision.status))
             self.writes.append("status")
