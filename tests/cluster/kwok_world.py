@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,8 +46,9 @@ _PLURALS = {
 }
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _now(seconds_ago: float = 0.0) -> str:
+    moment = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def public_log(row: str) -> str:
@@ -161,18 +162,24 @@ class World:
             self.api.request("DELETE", self._path("LLMDeployment", name))
 
     def running(self, name: str) -> Object:
-        """The pod of the newest template, once it runs."""
+        """The pod of the newest template, once it runs; the first where there are several."""
+        return self.running_pods(name, 1)[0]
 
-        def look() -> Object | None:
+    def running_pods(self, name: str, count: int) -> Sequence[Object]:
+        """The pods of the newest template, once at least so many run."""
+
+        def look() -> Sequence[Object] | None:
             wanted = self.plan_hash(name)
-            for pod in self.list("Pod", f"xpullm.io/deployment={name}"):
-                ours = pod["metadata"]["labels"].get("xpullm.io/plan-hash") == wanted
-                stays = "deletionTimestamp" not in pod["metadata"]
-                if ours and stays and pod["status"].get("phase") == "Running":
-                    return pod
-            return None
+            found = [
+                pod
+                for pod in self.list("Pod", f"xpullm.io/deployment={name}")
+                if pod["metadata"]["labels"].get("xpullm.io/plan-hash") == wanted
+                and "deletionTimestamp" not in pod["metadata"]
+                and pod["status"].get("phase") == "Running"
+            ]
+            return found if len(found) >= count else None
 
-        return self.wait(look, told=f"for a running pod of {name}")
+        return self.wait(look, told=f"for {count} running pods of {name}")
 
     # -- the kubelet ----------------------------------------------------------------------------
 
@@ -211,18 +218,28 @@ class World:
         }
         self._status(pod, container, ready=False)
 
-    def _status(self, pod: str, container: Object, *, ready: bool) -> None:
+    def _status(
+        self, pod: str, container: Object, *, ready: bool, since: float = 0.0, address: str = ""
+    ) -> None:
         value = "True" if ready else "False"
+        moment = _now(since)
         conditions = [
-            {"type": kind, "status": value, "lastTransitionTime": _now()}
+            {"type": kind, "status": value, "lastTransitionTime": moment}
             for kind in ("Ready", "ContainersReady")
         ]
         status = {"phase": "Running", "conditions": conditions, "containerStatuses": [container]}
+        if address:
+            status |= {"podIP": address, "podIPs": [{"ip": address}]}
         answer = self.patch("Pod", pod, {"status": status}, "status")
         assert answer.code == 200, answer
 
-    def serve(self, name: str) -> None:
-        """The engine of the newest plan comes up."""
+    def serve(self, name: str, **how: Any) -> None:
+        """The engine of the newest plan comes up; `how` as for `serve_pod`."""
+        self.serve_pod(str(self.running(name)["metadata"]["name"]), **how)
+        self.until(name, "ReplicasReady")
+
+    def serve_pod(self, pod: str, *, since: float = 0.0, address: str = "") -> None:
+        """This pod is Ready since so many seconds, and its supervisor has this address."""
         container = {
             "name": "engine",
             "image": "e",
@@ -230,10 +247,9 @@ class World:
             "ready": True,
             "started": True,
             "restartCount": 0,
-            "state": {"running": {"startedAt": _now()}},
+            "state": {"running": {"startedAt": _now(since)}},
         }
-        self._status(str(self.running(name)["metadata"]["name"]), container, ready=True)
-        self.until(name, "ReplicasReady")
+        self._status(pod, container, ready=True, since=since, address=address)
 
     # -- what a user sees -----------------------------------------------------------------------
 
