@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from xpullm.api import Reason
 from xpullm.controller.decide_rollout import Hold, hold
 from xpullm.controller.types import Fleet
@@ -30,7 +32,23 @@ def test_the_first_three_of_a_kind_go_at_once() -> None:
     assert held is not None
     assert held.reason is Reason.WAITING_FOR_CANARY
     assert held.seconds == 500.0
-    assert ask(Fleet(canaries={("image:2", *KEY[1:]): (3, 0, 900.0)})) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("image:2", "arc-a770-16g", "6.14"),
+        ("image:1", "arc-b580", "6.14"),
+        ("image:1", "arc-a770-16g", "6.17"),
+    ],
+    ids=["image", "card", "kernel"],
+)
+def test_another_image_card_or_kernel_is_another_kind(other: tuple[str, str, str]) -> None:
+    busy = (3, 0, 900.0)
+    assert ask(Fleet(canaries={other: busy})) is None
+    assert ask(Fleet(canaries={other: busy, KEY: busy})) is not None
+    # That one of another kind holds does not free this kind.
+    assert ask(Fleet(canaries={other: (3, 1, 900.0), KEY: busy})) is not None
 
 
 def test_the_rest_follow_when_one_holds_or_after_ten_minutes() -> None:
