@@ -57,6 +57,8 @@ class StatusClient:
             parsed = ipaddress.ip_address(address)
         except ValueError as error:
             raise StatusError(f"{address[:64]!r} is no address") from error
+        # Before Python 3.13 ::ffff:127.0.0.1 was no loopback address (python/cpython#117566).
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
         own = parsed.is_loopback and not self._loopback
         if own or parsed.is_link_local or parsed.is_multicast or parsed.is_unspecified:
             raise StatusError(f"{parsed} is no pod's address")

@@ -98,7 +98,8 @@ async def test_a_server_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     "address",
     ["", "localhost", "127.0.0.1", "::1", "169.254.169.254", "fe80::1", "224.0.0.1", "0.0.0.0",
-     "10.0.0.1/8", "10.0.0.1:80@evil", "a" * 500],
+     "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:0.0.0.0", "10.0.0.1/8",
+     "10.0.0.1:80@evil", "a" * 500],
 )  # fmt: skip
 async def test_only_a_pods_address_is_asked(address: str) -> None:
     client = StatusClient()
