@@ -32,9 +32,10 @@ applied by hand (`xpullm crd | kubectl apply --server-side -f -`), add `--take-o
 **Upgrades** of the operator re-roll no model. After an uninstall the Lease may be held for up to 15
 seconds more, because the right to give it back went with the release.
 
-**Rights.** No rule has a wildcard, and none reads Secrets or logs. With `watchNamespaces` the
-operator gets a Role in each of them; cluster-wide it then only reads nodes and what drivers publish
-about cards. The pod fits restricted Pod Security: user 65532, read-only root, no capabilities.
+**Rights.** No rule has a wildcard, and none reads Secrets or logs. Events are created, and listed
+for a pod that does not start or was killed without a word. With `watchNamespaces` the operator gets
+a Role in each of them; cluster-wide it then only reads nodes and what drivers publish about cards.
+The pod fits restricted Pod Security: user 65532, read-only root, no capabilities.
 
 **Where the API server's Service is not reachable** from pods, set `KUBERNETES_SERVICE_HOST` and
 `KUBERNETES_SERVICE_PORT` by `extraEnv`, or `hostNetwork`.

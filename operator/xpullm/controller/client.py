@@ -15,11 +15,14 @@ import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
 from xpullm.controller.errors import ApiError, ExpiredError, UnavailableError, from_response
-from xpullm.controller.kinds import MANAGER, Kind, kind_of
+from xpullm.controller.kinds import EVENT, MANAGER, Kind, kind_of
 from xpullm.controller.types import Object
 
 _CHUNK = 500  # objects per page: client-go's default page size
 _TIMEOUT_SECONDS = 15.0
+# One source tells of one object 25 times and then once in 5 minutes, and Events live for an hour
+# (client-go tools/record/events_cache.go): kubelet, scheduler and attach controller stay below.
+_EVENTS = 100
 _METHODS = {
     "get": "GET",
     "list": "GET",
@@ -95,6 +98,13 @@ class Api:
                 continue
             return found, version
         raise AssertionError("unreachable")
+
+    async def events(self, namespace: str, uid: str) -> tuple[Object, ...]:
+        """Events about one object, one page: the selector is the server's
+        (kubernetes pkg/apis/events/v1/conversion.go)."""
+        query = {"fieldSelector": f"regarding.uid={uid}", "limit": str(_EVENTS)}
+        page = await self._request("list", EVENT.plural, EVENT.path(namespace), query)
+        return tuple(item for item in page.get("items") or () if isinstance(item, dict))
 
     async def apply(self, obj: Object, subresource: str = "") -> dict[str, Any]:
         """Server-side apply of a complete intent; returns the object as stored.

@@ -18,6 +18,7 @@ from xpullm.controller.decide_plan import Standing, request_behind
 from xpullm.controller.decide_pods import Failure, failures, of_plan, ready
 from xpullm.controller.decide_rollout import Hold, hold
 from xpullm.controller.decide_room import largest_memory, room_elsewhere
+from xpullm.controller.decide_silence import delay, stuck
 from xpullm.controller.types import Snapshot
 from xpullm.healing.growth import on_probation
 from xpullm.healing.heal import heal
@@ -32,7 +33,7 @@ NOWHERE = Place("", "")
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`step` is taken now; `proposed` is shown; `hold`, `wait` and `stop` say why nothing is.
-    `matter`: the failure is its node's."""
+    `matter`: the failure is its node's. `delay`: no failure, but a pod is late."""
 
     failure: Failure | None = None
     place: Place = NOWHERE
@@ -43,6 +44,7 @@ class Answer:
     stop: Stop | None = None
     proposed: dict[str, str] | None = None
     replaces_ready: bool = False
+    delay: str = ""
 
 
 def answer(
@@ -52,9 +54,10 @@ def answer(
     plan, history = standing.plan, standing.history
     pods = of_plan(snapshot.pods, plan.hash)
     found = failures(snapshot.pods, plan.hash, snapshot.events)
+    found += stuck(pods, found, snapshot.events)
     failure = newest(found, history)
     if failure is None:
-        return Answer()
+        return Answer(delay=delay(pods, snapshot.events, now))
     where = place(snapshot, failure.pod)
     seen = Answer(failure=failure, place=where)
     mode = llmd.spec.healing.mode

@@ -116,22 +116,23 @@ def _unready(
     if refused:
         told = f"Kubernetes refuses to create pods: {refused}"
         return Said("False", Reason.REPLICAS_UNREADY, told), "Reconciling"
+    late = f"; {answer.delay}" if answer.delay else ""
     last = standing.history[-1] if standing.history else None
     if last is not None and last.effect == "" and last.cause == CAUSE:
         told = f"growth: {last.lever} {last.before} → {last.after}"
-        return Said("False", Reason.GROWING, told), "Reconciling"
+        return Said("False", Reason.GROWING, told + late), "Reconciling"
     if last is not None and last.effect == "":
         against = f"{last.cause} in phase {last.phase}: {last.lever} {last.before} → {last.after}"
         number = f"attempt {last.attempt} of {max_attempts} against "
         told = (number if last.attempt else "growth is taken back after ") + against
-        return Said("False", Reason.HEALING, told), "Reconciling"
+        return Said("False", Reason.HEALING, told + late), "Reconciling"
     if not serving:
         told = f"the engines of plan {plan.hash} start"
-        return Said("False", Reason.STARTING, told), "Reconciling"
+        return Said("False", Reason.STARTING, told + late), "Reconciling"
     updated = not standing.fresh and _updated(deployment, replicas)
     reason = Reason.REPLICAS_UNREADY if updated else Reason.ROLLING_OUT
     told = f"plan {plan.hash}: {serving} of {replicas} replicas serve"
-    return Said("False", reason, told), "Reconciling"
+    return Said("False", reason, told + late), "Reconciling"
 
 
 def _refused(deployment: Object | None) -> str:

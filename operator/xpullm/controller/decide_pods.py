@@ -11,6 +11,7 @@ from xpullm.controller.types import Object
 from xpullm.resources import names
 from xpullm_runtime import report as reports
 from xpullm_runtime.diagnosis import classify
+from xpullm_runtime.diagnosis.pod import killed_by
 from xpullm_runtime.diagnosis.types import Diagnosis, Evidence
 from xpullm_runtime.report import Report
 
@@ -171,22 +172,33 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Failure]:
         )
 
 
-def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> Failure | None:
-    state, engine = dig(status, "state"), status.get("name") == names.ENGINE_CONTAINER
-    terminated = dig(state, "terminated")
-    if not isinstance(terminated, Mapping):
-        terminated = dig(status, "lastState", "terminated")
-    if not isinstance(terminated, Mapping):
-        return None
-    if not engine and whole(terminated, "exitCode") == 0:
-        return None  # an init container that did its work
+def ended_run(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """How a container's last run ended, unless the run after it has started up."""
+    state = dig(status, "state")
     if isinstance(dig(state, "running"), Mapping) and status.get("started") is True:
         return None  # the startup probe passed again; not Ready now has another reason
+    for terminated in (dig(state, "terminated"), dig(status, "lastState", "terminated")):
+        if isinstance(terminated, Mapping):
+            return terminated
+    return None
+
+
+def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> Failure | None:
+    terminated = ended_run(status)
+    if terminated is None:
+        return None
+    state, engine = dig(status, "state"), status.get("name") == names.ENGINE_CONTAINER
+    if not engine and whole(terminated, "exitCode") == 0:
+        return None  # an init container that did its work
+    began = epoch(text(terminated, "startedAt")) or 0.0
+    about = [e for e in events if began <= (epoch(text(e, "eventTime")) or began)]
     restarts = whole(status, "restartCount")
     run = restarts - 1 if isinstance(dig(state, "running"), Mapping) else restarts
     finished = text(terminated, "finishedAt")
     report = reports.decode(text(terminated, "message")) if engine else None
-    was_ready = report.was_ready if report is not None else False
+    # The kubelet asks the liveness probe only once the startup probe has passed (prober/worker.go).
+    served = killed_by(about)[0] == "probe-liveness"
+    was_ready = report.was_ready if report is not None else served
     diagnosis = classify(
         Evidence(
             log="" if report is not None else text(terminated, "message"),
@@ -194,9 +206,9 @@ def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> 
             pod=pod,
             container=text(status, "name"),
             report=asdict(report) if report is not None else None,
-            events=events,
+            events=about,
             host_oom_kills=report.oom_kills if report is not None else None,
-            was_ready=was_ready if report is not None else None,
+            was_ready=was_ready if report is not None or served else None,
         )
     )
     return Failure(

@@ -75,7 +75,7 @@ RESOURCE_SLICE = Kind(
 DEVICE_CLASS = Kind(
     "resource.k8s.io/v1", "DeviceClass", "deviceclasses", namespaced=False, optional=True
 )
-# Written, never read as a collection.
+# Never watched: Events are written, and listed for single pods.
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 

@@ -30,6 +30,7 @@ def observe(
     capabilities: Capabilities,
     fleet: Fleet,
     runtime: Mapping[str, EngineFigures] | None = None,
+    events: tuple[Object, ...] = (),
 ) -> Snapshot:
     """Everything `decide` may know. Without an LLMDeployment the snapshot is empty."""
     namespace, name = key
@@ -55,6 +56,7 @@ def observe(
         claim_templates=templates,
         facts=child(CONFIG_MAP, f"{name}{FACTS_SUFFIX}"),
         pods=store.children(POD, key),
+        events=events,
         jobs=tuple(owned(store.children(JOB, key), llmd)),
         nodes=store.all(NODE),
         resource_slices=store.all(RESOURCE_SLICE),

@@ -56,6 +56,7 @@ class Reconciler:
         metrics: Metrics,
         capabilities: Callable[[], Capabilities],
         runtime: Callable[[Key], Mapping[str, EngineFigures]] = lambda _: {},
+        events: Callable[[Key], tuple[Object, ...]] = lambda _: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -66,6 +67,7 @@ class Reconciler:
         self._metrics = metrics
         self._capabilities = capabilities
         self._runtime = runtime
+        self._events = events
         self._clock = clock
         self._rerolling = 0
 
@@ -120,7 +122,9 @@ class Reconciler:
         fleet, runtime = self._fleet.facts(key, now), self._runtime(key)
         for waiting in self._fleet.freed():
             self._queue.add(waiting)
-        snapshot = observe(self._store, key, self._capabilities(), fleet, runtime)
+        snapshot = observe(
+            self._store, key, self._capabilities(), fleet, runtime, self._events(key)
+        )
         llmd = snapshot.llmd
         if llmd is None or llmd["metadata"].get("deletionTimestamp"):
             return Outcome("gone")  # owner references do the rest

@@ -24,6 +24,7 @@ from xpullm.controller.health import Health
 from xpullm.controller.kinds import CLAIM_TEMPLATE, DEVICE_CLASS, LLMDEPLOYMENT
 from xpullm.controller.lease import Lease
 from xpullm.controller.metrics import Metrics
+from xpullm.controller.pod_events import PodEvents
 from xpullm.controller.reconciler import Decide, Reconciler
 from xpullm.controller.resync import Resync, UnservableError, not_served
 from xpullm.controller.server import Servers, metrics_page, probes
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10.0  # for passes under way at SIGTERM; kubelet's default grace is 30 s
 _ENGINES_AT_A_TIME = 16
+_EVENTS_AT_A_TIME = 4
 _IMAGE_VOLUMES_SINCE = (1, 35)  # image volumes on by default (KEP-4639)
 
 
@@ -65,6 +67,7 @@ class Operator:
         self._version = (0, 0)
         self._client = StatusClient()
         self._engines = Engines(self.store, self._client.fetch, self.queue.add, self.metrics)
+        self._events = PodEvents(self.store, self.api.events, self.queue.add)
         self._applier = Applier(
             self.api, self.store, instance=identity(settings), touched=self._touched
         )
@@ -77,6 +80,7 @@ class Operator:
             metrics=self.metrics,
             capabilities=self._capabilities,
             runtime=self._engines.figures,
+            events=self._events.events,
         )
 
     def stop(self) -> None:
@@ -122,6 +126,10 @@ class Operator:
                 asyncio.create_task(self._engines.work(), name=f"engines {i}")
                 for i in range(_ENGINES_AT_A_TIME)
             ]
+            workers += [
+                asyncio.create_task(self._events.work(), name=f"events {i}")
+                for i in range(_EVENTS_AT_A_TIME)
+            ]
             await self._work(workers, holding)
         finally:
             await _end(*workers, *holding)  # nobody renews what is about to be released
@@ -140,6 +148,7 @@ class Operator:
         failed = [task for task in ended if task is not stopped]
         self.queue.shut_down()
         self._engines.shut_down()
+        self._events.shut_down()
         if not failed:
             await asyncio.wait(workers, timeout=_DRAIN_SECONDS)
         await _end(stopped, resyncing, *workers)
@@ -182,6 +191,7 @@ class Operator:
     def _touched(self, key: Key) -> None:
         self._fleet.touch(key)
         self._engines.touch(key)
+        self._events.touch(key)
         self.queue.add(key)
 
     async def _serve(self) -> None:

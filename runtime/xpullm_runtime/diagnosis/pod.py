@@ -161,6 +161,8 @@ def killed_by(events: Sequence[Any]) -> tuple[str, str]:
     for event in _maps(events):
         reason = _text(event.get("reason"))
         text = _text(event.get("message")) or _text(event.get("note"))
+        if reason == "TaintManagerEviction" and text.startswith("Cancelling"):
+            continue  # the taint went in time
         if reason in ("Evicted", "Preempted", "TaintManagerEviction"):
             return "evicted", f"{reason}: {text}"
         if reason == "Killing" and "failed startup probe" in text:

@@ -60,6 +60,19 @@ async def wire() -> AsyncIterator[tuple[Wire, Api, Configuration]]:
     await servers.stop()
 
 
+async def test_the_events_of_one_object_are_selected_by_the_server_and_one_page_is_read(
+    wire: tuple[Wire, Api, Configuration],
+) -> None:
+    told, api, _ = wire
+    page = {"metadata": {"resourceVersion": "1", "continue": "more"}, "items": [{"a": 1}, "x"]}
+    told.answers = [(200, page)]
+    assert await api.events("ns", "u-1") == ({"a": 1},)
+    method, path, query, _, _ = told.requests[0]
+    assert (method, path) == ("GET", "/apis/events.k8s.io/v1/namespaces/ns/events")
+    assert query == {"fieldSelector": "regarding.uid=u-1", "limit": "100"}
+    assert told.counted == [("list", "events", 200)]
+
+
 async def test_apply_names_manager_force_and_strictness(
     wire: tuple[Wire, Api, Configuration],
 ) -> None:

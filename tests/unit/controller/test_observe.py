@@ -89,3 +89,9 @@ def test_records_are_of_the_namespace_and_nodes_of_the_cluster() -> None:
     snapshot = seen(store)
     assert [r["metadata"]["namespace"] for r in snapshot.records] == ["ns"]
     assert [n["metadata"]["name"] for n in snapshot.nodes] == ["n"]
+
+
+def test_events_of_pods_are_handed_on() -> None:
+    told = ({"regarding": {"uid": "u"}, "reason": "FailedMount"},)
+    snapshot = observe(filled(), world.KEY, Capabilities(), Fleet(), events=told)
+    assert snapshot.events == told

@@ -134,6 +134,20 @@ def test_a_probes_kill_does_not_explain_an_exit_by_itself():
     assert found.cause == "unknown"
 
 
+def test_an_eviction_that_was_called_off_is_none():
+    """One reason stands for both (kubernetes pkg/controller/tainteviction)."""
+    cause = {
+        word: classify(
+            Evidence(
+                pod=pod(code=137),
+                events=[{"reason": "TaintManagerEviction", "note": f"{word} deletion of Pod a/b"}],
+            )
+        ).cause
+        for word in ("Marking for", "Cancelling")
+    }
+    assert cause == {"Marking for": "evicted", "Cancelling": "unknown"}
+
+
 REPORT = Report(
     cause="max_model_len_exceeds_kv", phase="kv_alloc", helps="arguments", actionable=True,
     ended=True, exit_code=1, evidence=("ValueError: To serve at least one request",),
