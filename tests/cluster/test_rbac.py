@@ -93,6 +93,9 @@ def play(live: World) -> None:
         live.until("healed", "Healing")
         live.serve("healed")
         live.wait(lambda: live.list("TuningRecord"))
+    with live.deployed("silent"):
+        live.end("silent", "", exit_code=137, times=2)  # no word: ask for Events
+        live.until("silent", "CauseUnknown")
     with live.deployed("lost", pod={"nodeSelector": {"test.xpullm.io/nodes": "rbac"}}):
         live.end("lost", last_word(public_log("F008")), times=2)  # told on the node, too
         live.until("lost", "NotHealable")
