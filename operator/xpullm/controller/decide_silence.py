@@ -57,10 +57,12 @@ def placed(pod: Object) -> float | None:
         runs = dig(status, "state", "running") is not None or ended_run(status) is not None
         if runs or text(status, "state", "waiting", "reason") in WAITING:
             return None
-    for condition in entries(pod, "status", "conditions"):
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
-            return epoch(condition.get("lastTransitionTime"))
-    return epoch(dig(pod, "metadata", "creationTimestamp"))
+    scheduled = (
+        epoch(condition.get("lastTransitionTime"))
+        for condition in entries(pod, "status", "conditions")
+        if condition.get("type") == "PodScheduled"
+    )
+    return next(scheduled, None) or epoch(dig(pod, "metadata", "creationTimestamp"))
 
 
 def silent(pod: Object) -> bool:

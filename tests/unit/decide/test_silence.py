@@ -272,6 +272,13 @@ def test_what_is_no_event_about_the_pod_is_dropped(rubbish: dict[str, Any]) -> N
     assert kept([rubbish], "u") == ()
 
 
+def test_without_the_schedulers_time_a_pods_own_counts() -> None:
+    pod = stuck().pods[0]
+    del pod["status"]["conditions"][0]["lastTransitionTime"]
+    pod["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    assert placed(pod) == 1767225600.0
+
+
 @pytest.mark.parametrize("status", [None, [], "x", {"containerStatuses": "x"}])
 def test_rubbish_is_not_late(status: Any) -> None:
     assert placed({"metadata": {}, "spec": {"nodeName": "n"}, "status": status}) is None
