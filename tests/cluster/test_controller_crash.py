@@ -130,7 +130,7 @@ async def test_the_end_is_the_same_whichever_write_was_the_last(
         cluster.apply(llmd(space))
     try:
         writes, _ = await live(cluster, spaces[0], 0, "")
-        assert writes == 5  # Event, Deployment, record, its status, status
+        assert writes == 5  # Deployment, Event, record, its status, status
         reference = end_state(cluster, spaces[0])
         assert reference["Deployment/m"][1] == "1"
         assert reference["events"] == ["memory"]
