@@ -6,7 +6,8 @@ import argparse
 import asyncio
 
 from hack.cluster import Cluster
-from tests.bench.controller.fleet import Row, fleet
+from tests.bench.controller.figures import Row, table
+from tests.bench.controller.fleet import fleet
 
 
 async def measure(count: int, rest_seconds: float) -> list[Row]:
@@ -26,13 +27,6 @@ async def measure(count: int, rest_seconds: float) -> list[Row]:
             finally:
                 operator.stop()
             return made.rows
-
-
-def table(rows: list[Row], title: str) -> str:
-    """Markdown."""
-    lines = [f"### {title}", "", "| figure | measured | wanted |", "|---|---|---|"]
-    lines += [f"| {row.name} | {row.value} | {row.wanted} |" for row in rows]
-    return "\n".join(lines)
 
 
 def main() -> None:

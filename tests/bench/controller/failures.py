@@ -11,26 +11,25 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hack.cluster import Cluster
+from tests.bench.controller.figures import Row, delays, quantiles, table
 from tests.bench.controller.fleet import CRDS, NAMESPACE
+from tests.bench.controller.injury import FAIL, Bystander
 from tests.bench.controller.operator_process import OperatorProcess
 from tests.bench.controller.sight import OWNER, Sight
 
-from xpullm.controller.client import Api
 from xpullm.controller.connection import load_configuration, new_client
-from xpullm.controller.kinds import LLMDEPLOYMENT, POD, Kind
+from xpullm.controller.kinds import LLMDEPLOYMENT, POD
 from xpullm_runtime.config import RuntimeConfig
 from xpullm_runtime.judge import judge
 from xpullm_runtime.report import Report, encode
 from xpullm_runtime.state import State
 
 LOGS = Path(__file__).parents[2] / "data" / "failures.jsonl"
-FAIL = "test.xpullm.io/fail"
 
 
 def reports(count: int) -> list[Report]:
@@ -72,20 +71,12 @@ _SUMS = {
 }
 
 
-class Bystander(Api):
-    """One request to let a pod fail: the API server is the one that the operator waits for."""
-
-    async def annotate(self, kind: Kind, namespace: str, name: str, notes: dict[str, str]) -> None:
-        path, body = kind.path(namespace, name), {"metadata": {"annotations": notes}}
-        await self._request("patch", kind.plural, path, {}, body, "application/merge-patch+json")
-
-
 class Failures:
     """One round: deployments appear, all their engines die at once."""
 
     def __init__(self, api: Bystander, sight: Sight, operator: OperatorProcess) -> None:
         self._api, self._sight, self._operator = api, sight, operator
-        self.rows: list[tuple[str, str, str]] = []
+        self.rows: list[Row] = []
 
     async def round(self, image: str, told: str, words: list[Report]) -> None:
         gate, count = asyncio.Semaphore(16), len(words)
@@ -130,34 +121,28 @@ class Failures:
         raise TimeoutError("the pods do not run")
 
     async def _kill(self, pod: dict[str, Any], word: Report) -> None:
-        name = pod["metadata"]["name"]
-        notes = {
-            FAIL: "Error",
-            f"{FAIL}-exit-code": "1",
-            f"{FAIL}-message": encode(word).decode(),
-            f"{FAIL}-times": "1",
-        }
-        await self._api.annotate(POD, NAMESPACE, name, notes)
+        name, message = pod["metadata"]["name"], encode(word).decode()
+        await self._api.hurt(NAMESPACE, name, "Error", 1, message)
 
     def _sums(self) -> dict[str, float]:
         return {name: self._operator.value(pattern) for name, pattern in _SUMS.items()}
 
     def _tell(self, names: set[str], told: str, right: int, before: dict[str, float]) -> None:
         sight, count = self._sight, len(names)
-        causes = _delays(sight.failed, sight.told, names)
-        steps = _delays(sight.failed, sight.stepped, names)
+        causes = delays(sight.failed, sight.told, names)
+        steps = delays(sight.failed, sight.stepped, names)
         spread = [sight.failed[name] for name in names & sight.failed.keys()]
         work = {name: value - before[name] for name, value in self._sums().items()}
         self._row(f"{told}: the failures arrived within", f"{max(spread) - min(spread):.2f} s", "")
         self._row(
             f"{told}: cause in status",
-            f"{_quantiles(causes)} ({len(causes)} of {count})",
+            f"{quantiles(causes)} ({len(causes)} of {count})",
             "p95 ≤ 2 s",
         )
         self._row(f"{told}: cause as the runtime named it", f"{right} of {count}", "all")
         if steps:
             wanted = "p95 ≤ 1 s" if told.startswith("own") else ""
-            self._row(f"{told}: new template", f"{_quantiles(steps)} ({len(steps)} steps)", wanted)
+            self._row(f"{told}: new template", f"{quantiles(steps)} ({len(steps)} steps)", wanted)
         self._row(
             f"{told}: passes, and time to decide one",
             f"{work['passes']:.0f}, {1000 * work['decided'] / max(1.0, work['passes']):.1f} ms",
@@ -171,27 +156,11 @@ class Failures:
         self._row(f"{told}: CPU time of the operator", f"{work['cpu']:.1f} s", "")
 
     def _row(self, name: str, value: str, wanted: str) -> None:
-        self.rows.append((name, value, wanted))
+        self.rows.append(Row(name, value, wanted))
         print(f"  {name}: {value}", flush=True)
 
 
-def _delays(since: dict[str, float], until: dict[str, float], names: set[str]) -> list[float]:
-    both = names & since.keys() & until.keys()
-    return sorted(max(0.0, until[name] - since[name]) for name in both)
-
-
-def _quantiles(values: list[float]) -> str:
-    if not values:
-        return "never"
-    shares = ((0.5, "median"), (0.95, "p95"), (1.0, "longest"))
-    parts = [
-        f"{name} {values[min(len(values) - 1, int(share * len(values)))]:.2f} s"
-        for share, name in shares
-    ]
-    return ", ".join(parts)
-
-
-async def measure(count: int) -> list[tuple[str, str, str]]:
+async def measure(count: int) -> list[Row]:
     """Both rounds on a cluster of their own."""
     words = reports(count)
     with Cluster() as cluster, TemporaryDirectory() as folder:
@@ -224,12 +193,6 @@ async def measure(count: int) -> list[tuple[str, str, str]]:
             await sight.close()
             await api.close()
         return made.rows
-
-
-def table(rows: Iterable[tuple[str, str, str]], title: str) -> str:
-    """Markdown."""
-    lines = [f"### {title}", "", "| figure | measured | wanted |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def main() -> None:

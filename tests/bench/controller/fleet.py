@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,27 +13,18 @@ from typing import Any
 from hack.cluster import Cluster
 from kubernetes.aio.client.api_client import ApiClient
 from tests.bench.controller.counts import applied, events_told
+from tests.bench.controller.figures import Row, delays, quantiles
+from tests.bench.controller.injury import Bystander
 from tests.bench.controller.operator_process import OperatorProcess
 from tests.bench.controller.sight import Sight
 
-from xpullm.controller.client import Api
 from xpullm.controller.connection import load_configuration, new_client
-from xpullm.controller.errors import ConflictError
 from xpullm.controller.kinds import LLMDEPLOYMENT, POD
 from xpullm.controller.routes import settled
 
 NAMESPACE = "fleet"
 PER_NODE = 8
 CRDS = Path(__file__).parents[3] / "crds"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure, and what was wanted of it."""
-
-    name: str
-    value: str
-    wanted: str = ""
 
 
 def llmd(number: int) -> dict[str, Any]:
@@ -60,7 +50,7 @@ class Fleet:
         self._cluster = cluster
         self._folder = folder
         self._count = count
-        self.api = Api(client)
+        self.api = Bystander(client)
         self.sight = Sight(client, NAMESPACE)
         self.rows: list[Row] = []
 
@@ -138,28 +128,25 @@ class Fleet:
         names = {f"m{n:04d}" for n in range(first, first + count)}
         chosen = [p for p in pods if p["metadata"]["labels"]["xpullm.io/deployment"] in names]
         self.sight.forget()
-        await asyncio.gather(*(self._kill(pod["metadata"]["name"]) for pod in chosen))
+        hurt = (pod["metadata"]["name"] for pod in chosen)
+        await asyncio.gather(*(self.api.hurt(NAMESPACE, pod, "OOMKilled", 137) for pod in hurt))
         end = time.monotonic() + 60
         while len(names & self.sight.told.keys()) < count and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-        told = _delays(self.sight.failed, self.sight.told, names)
-        missing = count - len(told)
+        told = delays(self.sight.failed, self.sight.told, names)
         label = "one failure" if count == 1 else f"{count} failures at once"
-        wanted = "≤ 0.5 s" if count == 1 else "≤ 2 s at the 95th percentile"
-        value = f"{_share(told, 0.5):.2f} s, 95th percentile {_share(told, 0.95):.2f} s"
-        if count == 1:
-            value = f"{told[0]:.2f} s" if told else "never"
         self.note(
             f"cause in status after the watch event: {label}",
-            value + (f"; {missing} never" if missing and count > 1 else ""),
-            wanted,
+            f"{quantiles(told)} ({len(told)} of {count})",
+            "≤ 0.5 s" if count == 1 else "p95 ≤ 2 s",
         )
         await asyncio.sleep(3)
-        stepped = _delays(self.sight.failed, self.sight.stepped, names)
+        stepped = delays(self.sight.failed, self.sight.stepped, names)
         if stepped:
             self.note(
                 f"new template after the watch event: {label}",
-                f"{_share(stepped, 0.5):.2f} s ({len(stepped)} of {count} within 3 s)",
+                f"{quantiles(stepped)} ({len(stepped)} of {count} within 3 s)",
+                "≤ 0.5 s" if count == 1 else "p95 ≤ 1 s",
             )
         healed = await self._healed(names, end=time.monotonic() + 120)
         since = min(self.sight.failed.values(), default=0.0)
@@ -176,32 +163,9 @@ class Fleet:
             await asyncio.sleep(0.1)
         return 0.0
 
-    async def _kill(self, pod: str) -> None:
-        notes = {
-            "test.xpullm.io/fail": "OOMKilled",
-            "test.xpullm.io/fail-exit-code": "137",
-        }
-        for _ in range(3):
-            found = await self.api.get(POD, NAMESPACE, pod)
-            found["metadata"]["annotations"] = {**found["metadata"].get("annotations", {}), **notes}
-            try:
-                await self.api.update(found)
-            except ConflictError:
-                continue
-            return
-
 
 _CREATES = r'xpullm_api_requests_total\{.*resource="(?!leases)\w+",verb="(create|delete)"'
 _LEASES = r'xpullm_api_requests_total\{.*resource="leases",verb="update"'
-
-
-def _delays(since: dict[str, float], until: dict[str, float], names: set[str]) -> list[float]:
-    both = names & since.keys() & until.keys()
-    return sorted(max(0.0, until[name] - since[name]) for name in both)
-
-
-def _share(values: list[float], share: float) -> float:
-    return values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
 
 
 def _shares(writes: dict[str, int], count: int) -> str:
