@@ -151,6 +151,7 @@ def test_a_pod_that_does_not_start_is_asked_about_after_30_seconds_and_then_once
         (ended(1, "last words"), {}),
         (ended(137, "", reason="OOMKilled"), {}),
         (CREATING, {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}),
+        (ended(137), {"phase": "Failed", "reason": "Evicted"}),
     ],
 )
 def test_a_pod_that_is_well_or_says_itself_what_is_wrong_is_not_asked_about(

@@ -225,6 +225,8 @@ def test_no_event_changes_a_pod_template_by_what_an_engine_might_have_said(
         world.settle()
     assert arguments(world) == before
     assert world.attempt() == 0
+    cause = world.llmd["status"].get("healing", {}).get("lastCause")
+    assert cause == ("unknown" if ends else None)
 
 
 # -- the listing ----------------------------------------------------------------------------------
