@@ -13,7 +13,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from xpullm.cli.diagnosetext import render
-from xpullm.cli.inputs import InputError, fail, opened, rows
+from xpullm.cli.inputs import InputError, answered, fail, opened, rows
 from xpullm.cli.manifests import documents
 from xpullm_runtime.diagnosis import Diagnosis, Evidence, causes, classify, diagnose_row, first_move
 
@@ -196,4 +196,4 @@ def answer_rows(source: IO[bytes]) -> None:
     """One JSON object per line in and out; a row that can't be read is answered, too."""
     for row, wrong in rows(source):
         answer = diagnose_row(row) | ({"reason": wrong} if wrong else {})
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(answered(answer))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Iterator
 from typing import IO, Annotated, Any
 
 import typer
 
-from xpullm.cli.inputs import InputError, fail, opened, read_text, rows
+from xpullm.cli.inputs import InputError, answered, fail, opened, read_text, rows
 
 
 def estimate(
@@ -47,7 +46,7 @@ def answer_rows(path: str | None) -> None:
     """A line of JSON for each row of the file, of standard input where none is given."""
     with opened(path) as source:
         for answer in answers(source):
-            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.write(answered(answer))
 
 
 def answer_one(path: str | None) -> None:
@@ -58,7 +57,7 @@ def answer_one(path: str | None) -> None:
     if not text.strip():
         raise InputError(f"{path}: empty; a row is a JSON object")
     answer = next(answers(io.BytesIO(text.replace("\n", " ").encode())))
-    typer.echo(json.dumps(answer, indent=2))
+    typer.echo(answered(answer, indent=2), nl=False)
     raise typer.Exit(2 if answer["starts"] is None else 0 if answer["safe"] else 3)
 
 

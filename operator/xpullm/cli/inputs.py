@@ -1,4 +1,4 @@
-"""Files and standard input as every command reads them, and how a command ends where it can't.
+"""Files and rows as every command reads and answers them, and how one ends where it can't.
 
 Imports nothing that takes time: every command needs this before it knows what else.
 """
@@ -6,8 +6,9 @@ Imports nothing that takes time: every command needs this before it knows what e
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -88,3 +89,23 @@ def rows(source: IO[bytes]) -> Iterator[tuple[dict[str, Any], str]]:
             yield {}, f"line {number}: not a JSON row: {error}"
         else:
             yield row, ""
+
+
+def answered(answer: Mapping[str, Any], indent: int | None = None) -> str:
+    """An answer as JSON, with its newline. JSON knows no NaN and no infinity, though Python reads them: what is
+    repeated of a row has null instead."""
+    try:
+        return json.dumps(answer, allow_nan=False, indent=indent) + "\n"
+    except ValueError:
+        return json.dumps(_finite(answer), indent=indent) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+    return value

@@ -94,6 +94,20 @@ def test_a_batch_answers_every_row():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("told", "answered"),
+    [("NaN", None), ("-Infinity", None), ("1e999", None), ('[1, {"a": NaN}]', [1, {"a": None}])],
+)
+@pytest.mark.parametrize("command", ["diagnose", "estimate"])
+def test_an_answer_is_json_even_where_the_row_is_not(command, told, answered):
+    done = CliRunner().invoke(build([command]), [command, "--batch"], input=f'{{"id": {told}}}')
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    assert json.loads(done.stdout, parse_constant=refuse)["id"] == answered
+
+
 def test_a_pod_without_a_name(tmp_path):
     (tmp_path / "pod.yaml").write_text("kind: Pod\nmetadata: 5\nstatus: []\n")
     done = run("-f", str(tmp_path / "pod.yaml"))
