@@ -92,8 +92,8 @@ def rows(source: IO[bytes]) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def answered(answer: Mapping[str, Any], indent: int | None = None) -> str:
-    """An answer as JSON, with its newline. JSON knows no NaN and no infinity, though Python reads them: what is
-    repeated of a row has null instead."""
+    """An answer as JSON, with its newline. JSON knows no NaN and no infinity, though Python reads
+    them: what is repeated of a row has null instead."""
     try:
         return json.dumps(answer, allow_nan=False, indent=indent) + "\n"
     except ValueError:
