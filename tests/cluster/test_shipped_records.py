@@ -51,11 +51,15 @@ def record(name: str, image: str, **fields: Any) -> dict[str, Any]:
 
 
 def ship(live: World, *records: dict[str, Any]) -> None:
-    """As a pipeline applies them, and known to the operator: one that starts lists before it
-    plans."""
+    """As a pipeline applies them."""
     for item in records:
         answer = live.api.apply(item, live.namespace, manager="pipeline")
         assert answer.code in (200, 201), answer.message
+    start_anew(live)
+
+
+def start_anew(live: World) -> None:
+    """An operator lists all records before its first plan: now it surely knows what is stored."""
     live.operator.stop()
     live.operator.start()
 
@@ -114,7 +118,7 @@ def test_a_failure_binds_other_deployments_after_two_nodes_have_seen_it(live: Wo
             live.until(name, "Healing")
             wanted = {f"{OURS}-{node}" for node in nodes_}
             live.wait(lambda: failed_on(live, image) == wanted)
-            ship(live)
+            start_anew(live)
 
         first = deployed("first", "a")
         fails("first", {"a"})
