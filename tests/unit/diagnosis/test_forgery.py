@@ -81,6 +81,17 @@ def test_a_phase_of_the_start_in_words_is_not_believed_after_ready():
     assert found.cause == "device_oom_runtime"
 
 
+def test_frames_of_a_start_make_no_missing_device_after_ready():
+    lost = "RuntimeError: level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)"
+    text = traceback(lost, "_lazy_init", "device_count")
+    assert classify(Evidence(log=text, exit_code=1)).cause == "no_device"
+    for evidence in (
+        Evidence(log=text, exit_code=1, was_ready=True),
+        Evidence(log=log(READY, text), exit_code=1),
+    ):
+        assert classify(evidence).cause == "device_lost"
+
+
 def test_an_older_supervisors_report_is_held_to_the_same():
     told = Report(
         cause="max_model_len_exceeds_kv", phase="runtime", helps="arguments", actionable=True,
@@ -147,6 +158,12 @@ def test_an_abort_is_explained_by_its_own_words_at_the_end():
     assert not actionable(core(OOM))
     assert not actionable(core(OOM), NATIVE, code=137)
     assert not actionable(core(OOM), NATIVE, *later)
+
+
+def test_a_bus_error_is_what_small_shared_memory_gives():
+    text = log(READY, SERVING, "Bus error (core dumped)")
+    assert classify(Evidence(log=text, exit_code=135, was_ready=True)).actionable
+    assert not classify(Evidence(log=text, exit_code=137, was_ready=True)).actionable
 
 
 ALLOCATOR = (

@@ -50,3 +50,42 @@ def test_an_early_end_without_a_cause_is_explained_by_pre_flight() -> None:
     assert found.cause == "permission_denied"
     made.enter("profile")  # it came past the device: the finding explains nothing
     assert judge(made, 1, None, stopped=False).cause != "permission_denied"
+
+
+DEAD = Verdict("engine_dead", "/health answers 500 for 15 s")
+TOO_LONG = (
+    "ERROR 11-02 10:00:00 [core.py:700] ValueError: The model's max seq len (8192) is larger than "
+    "the maximum number of tokens that can be stored in KV cache (4096)."
+)
+NO_HOST_MEMORY = (
+    "ERROR 11-02 10:00:00 [core.py:700] RuntimeError: [enforce fail at alloc_cpu.cpp:118] . "
+    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000000000 bytes."
+)
+
+
+def served(log: str, **host: int) -> State:
+    made = state(log)
+    made.start_complete()
+    made.on_host(HostMemory(**host))
+    return made
+
+
+def test_an_engine_that_we_ended_ourselves_may_have_said_why_it_died() -> None:
+    """The signal is ours: it contradicts nothing."""
+    found = judge(served(OOM), -9, DEAD, stopped=False)
+    assert (found.cause, found.actionable) == ("device_oom_runtime", True)
+    assert not judge(served(OOM), -9, None, stopped=False).actionable
+
+
+def test_it_cannot_have_died_of_what_only_a_start_can_have() -> None:
+    assert judge(state(TOO_LONG), 1, None, stopped=False).cause == "max_model_len_exceeds_kv"
+    found = judge(served(TOO_LONG), -9, DEAD, stopped=False)
+    assert (found.cause, found.helps) == ("engine_dead", "wait")
+
+
+def test_the_peak_of_host_memory_is_a_witness_without_page_cache() -> None:
+    full = {"limit_bytes": 32 << 30, "peak_bytes": 32 << 30}
+    found = judge(served(NO_HOST_MEMORY, **full, held_peak_bytes=31 << 30), -9, None, stopped=False)
+    assert (found.cause, found.actionable) == ("host_oom", True)
+    cached = served(NO_HOST_MEMORY, **full, held_peak_bytes=9 << 30)
+    assert not judge(cached, -9, None, stopped=False).actionable
