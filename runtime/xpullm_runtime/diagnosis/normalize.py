@@ -50,7 +50,8 @@ _WRAP = re.compile(
 # Text of a user that an engine or server echoes: never evidence.
 _ECHO = re.compile(
     r"Received request|Generated (?:response|text)|\bprompt[\"']?\s?[:=]|[\"'](?:content|messages|"
-    r"input|role)[\"']\s?[:=]|input_value\s?=(?!ArgsKwargs\()|\bmessages=|\buser (?:said|asked|input)|"
+    r"input|role)[\"']\s?[:=]|input_value\s?=(?!ArgsKwargs\()|\bmessages=|"
+    r"\buser (?:said|asked|input)|"
     r"\b(?:body|payload|query|completion|echo)[\"']?\s?[:=]\s?[\"'{\[b]"
 )
 _SOURCE = re.compile(
