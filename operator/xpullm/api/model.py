@@ -251,4 +251,5 @@ class Model(ApiModel):
     cache: ModelCache | None = None
     """Where downloaded files are kept; absent: an emptyDir, downloaded anew for every pod."""
     facts: ModelFacts | None = None
-    """Geometry of a model that neither the catalogue nor an inspection of its files knows."""
+    """Geometry of a model that is not in the catalogue, as in its config.json; of a known one, what
+    differs."""

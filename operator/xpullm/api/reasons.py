@@ -26,12 +26,8 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     # On the way.
     PENDING = "Pending"
-    PLANNING = "Planning"
-    INSPECTING_MODEL = "InspectingModel"
     ROLLING_OUT = "RollingOut"
     STARTING = "Starting"
-    DOWNLOADING = "Downloading"
-    VERIFYING = "Verifying"
     REPLICAS_UNREADY = "ReplicasUnready"
     UNSCHEDULABLE = "Unschedulable"
     HEALING = "Healing"
@@ -50,7 +46,6 @@ class Reason(StrEnum):
     INCOMPATIBLE_QUANTIZATION = "IncompatibleQuantization"
     INCOMPATIBLE_ENGINE = "IncompatibleEngine"
     CONTEXT_TOO_LONG = "ContextTooLong"
-    INSPECTION_FAILED = "InspectionFailed"
     UNSUPPORTED_CLUSTER = "UnsupportedCluster"
     NAME_CONFLICT = "NameConflict"
     # It cannot fit.
@@ -79,7 +74,6 @@ class EventReason(StrEnum):
     HEALING_STOPPED = "HealingStopped"
     HEALED = "Healed"
     UTILIZATION_RAISED = "UtilizationRaised"
-    MODEL_INSPECTED = "ModelInspected"
     DEVICE_SUSPECT = "DeviceSuspect"
 
 
@@ -90,12 +84,8 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.SCALED_TO_ZERO: "`spec.replicas` is 0; nothing runs, by request.",
     Reason.SUSPENDED: "`spec.suspend` is true; nothing is changed.",
     Reason.PENDING: "Not looked at yet.",
-    Reason.PLANNING: "The plan is being made.",
-    Reason.INSPECTING_MODEL: "A Job reads the model's config and weight headers.",
     Reason.ROLLING_OUT: "Pods of the current plan are being created.",
     Reason.STARTING: "The engine starts.",
-    Reason.DOWNLOADING: "The model's files are being fetched.",
-    Reason.VERIFYING: "The started engine is given its worst case.",
     Reason.REPLICAS_UNREADY: "Fewer replicas serve than are wanted.",
     Reason.UNSCHEDULABLE: "The scheduler finds no node for a pod.",
     Reason.HEALING: "A failed pod is re-rolled with one argument changed.",
@@ -113,7 +103,6 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.INCOMPATIBLE_QUANTIZATION: "Engine, card or checkpoint cannot run this quantization.",
     Reason.INCOMPATIBLE_ENGINE: "The engine cannot run this model, or not on this card.",
     Reason.CONTEXT_TOO_LONG: "`spec.serving.contextLength` is above the model's own.",
-    Reason.INSPECTION_FAILED: "The model's files could not be read; set `spec.model.facts`.",
     Reason.UNSUPPORTED_CLUSTER: "The cluster lacks something that the spec asks for.",
     Reason.NAME_CONFLICT: "An object with a child's name belongs to somebody else.",
     Reason.INFEASIBLE: "No safe plan exists; the message has figures and alternatives.",
@@ -138,6 +127,5 @@ EVENT_REASON_TEXT: dict[EventReason, str] = {
     EventReason.HEALING_STOPPED: "A person must act.",
     EventReason.HEALED: "Ready again after a step.",
     EventReason.UTILIZATION_RAISED: "Growth: planned use of the card was raised.",
-    EventReason.MODEL_INSPECTED: "The model's facts were read from its files.",
     EventReason.DEVICE_SUSPECT: "On the node: a card or its driver failed, whatever ran on it.",
 }

@@ -40,7 +40,7 @@ def resolve(
     """Checks everything that depends on the catalogue.
 
     `cards` are the cards that the cluster has, for a spec that names none. `facts` are config.json
-    fields found by an inspection; the spec's own facts win over them, they over the catalogue.
+    fields read from a file; the spec's own facts win over them, they over the catalogue.
     """
     parsed = _facts(spec, facts)
     if isinstance(parsed, Refusal):
@@ -89,10 +89,10 @@ def resolve(
     return indivisible(request) or request
 
 
-def _facts(spec: LLMDeploymentSpec, inspected: Mapping[str, Any] | None) -> ModelFacts | Refusal:
+def _facts(spec: LLMDeploymentSpec, read: Mapping[str, Any] | None) -> ModelFacts | Refusal:
     entry = find_model(spec.model.id)
     own = dict(spec.model.facts.as_config()) if spec.model.facts is not None else {}
-    if entry is None and inspected is None and not own:
+    if entry is None and read is None and not own:
         near = ", ".join(nearest(spec.model.id, models()))
         return Refusal(
             "UnknownModel",
@@ -102,7 +102,7 @@ def _facts(spec: LLMDeploymentSpec, inspected: Mapping[str, Any] | None) -> Mode
             f" (config.json fields); nearest known: {near}",
         )
     config: dict[str, Any] = dict(entry["config"]) if entry else {}
-    config.update(inspected or {})
+    config.update(read or {})
     config.update(own)
     try:
         return parse_config(config)

@@ -37,6 +37,16 @@ def test_nothing_in_the_code_is_said_beside_the_list() -> None:
     assert {pair for pair in said if pair[1] not in set(Reason)} == set()
 
 
+@pytest.mark.parametrize("reason", [*Reason, *EventReason])
+def test_nothing_is_on_the_list_that_the_code_never_says(reason: Reason | EventReason) -> None:
+    said = re.compile(rf'\b{type(reason).__name__}\.{reason.name}\b|"{reason}"')
+    assert any(
+        said.search(path.read_text(encoding="utf-8"))
+        for path in (*OPERATOR.rglob("*.py"), OPERATOR / "healing" / "ladder.toml")
+        if path != OPERATOR / "api" / "reasons.py"
+    )
+
+
 def test_reasons_of_the_healing_table_are_in_the_list() -> None:
     table = (OPERATOR / "healing" / "ladder.toml").read_text(encoding="utf-8")
     assert set(re.findall(r'^reason = "(\w+)"', table, re.MULTILINE)) <= set(Reason)
