@@ -244,6 +244,7 @@ def test_a_slow_start_gets_a_longer_deadline_up_to_two_hours():
     plan = plan_of(pinned(7), startup_deadline_seconds=3600)
     step = decide(situation(plan, failure("startup_killed", "weights")))
     assert moved(step) == ("startup-deadline", "3600", "7200")
+    assert step.text == "startup-deadline 3600 → 7200: the start takes longer than 3600 s"
     longest = plan_of(pinned(7), startup_deadline_seconds=7200)
     assert isinstance(decide(situation(longest, failure("startup_killed"))), Stop)
 

@@ -13,14 +13,9 @@ def startup_deadline(situation: Situation, move: Move) -> Answer:
     longer = min(int(move.data["limit_seconds"]), int(now * float(move.data["factor"])))
     if longer <= now:
         return Rejection("startup-deadline", Why.FLOOR, f"the deadline is already {now} s")
-    return Proposal(
-        lever="startup-deadline",
-        before=str(now),
-        after=str(longer),
-        plan=situation.replan(situation.arguments, startup_deadline_seconds=longer),
-        text=f"startup-deadline {now} s → {longer} s: the start takes longer",
-        direction=+1,
-    )
+    plan = situation.replan(situation.arguments, startup_deadline_seconds=longer)
+    why = f"the start takes longer than {now} s"
+    return proposal("startup-deadline", now, longer, plan, why, direction=+1)
 
 
 def node(situation: Situation, move: Move) -> Answer:
