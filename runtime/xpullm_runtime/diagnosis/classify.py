@@ -16,7 +16,7 @@ from .matching import Hit, hits
 from .phases import Course, course, device_oom, phase_at, public
 from .scan import Log, without_digits
 from .signatures import causes
-from .trust import BY_SIGNAL, SAME_FAILURE, End, may_act, past_start
+from .trust import BY_SIGNAL, SAME_FAILURE, End, may_act, possible
 from .types import HELPS, PHASES, Diagnosis, Evidence
 
 EVIDENCE_LINES = 6
@@ -139,7 +139,7 @@ def _from_log(evidence: Evidence, facts: pods.PodFacts, end: End) -> Diagnosis:
     log = Log(text)
     way = course(log)
     every = hits(log)
-    found = [hit for hit in every if not past_start(hit, way, end.was_ready)]
+    found = possible(every, way, end.was_ready)
     hit = root(found, way)
     dead = not evidence.alive and (facts.terminated or end.code is not None)
     if facts.running and not facts.terminated:

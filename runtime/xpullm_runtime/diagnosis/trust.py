@@ -67,10 +67,23 @@ class End:
         return 0 < self.host_limit_bytes * _FULL <= self.host_peak_bytes
 
 
-def past_start(hit: Hit, way: Course, was_ready: bool | None) -> bool:
-    """A cause that only a start can have, told of an engine that had come up."""
-    only = causes().get(hit.signature.cause, {}).get("start_only", False)
-    return bool(only) and (bool(was_ready) or way.ready(hit.line.index))
+def possible(found: Sequence[Hit], way: Course, was_ready: bool | None) -> list[Hit]:
+    """Without causes that only a start can have where the engine had come up, and without what
+    else such a line says, unless that is another root cause.
+    """
+    stale = {
+        (hit.line.index, hit.signature.cause)
+        for hit in found
+        if causes().get(hit.signature.cause, {}).get("start_only")
+        and (was_ready or way.ready(hit.line.index))
+    }
+    lines = {index for index, _ in stale}
+    return [
+        hit
+        for hit in found
+        if hit.line.index not in lines
+        or (hit.signature.rank <= 1 and (hit.line.index, hit.signature.cause) not in stale)
+    ]
 
 
 def may_act(
