@@ -26,12 +26,13 @@ from xpullm.healing.levers import memory
 from xpullm.healing.policy import policy_of
 from xpullm.healing.tuning import key_of
 from xpullm.healing.types import PastStep
-from xpullm.planner import PlanRequest, decode, encode, inputs_hash, resolve, with_arguments
+from xpullm.planner import PlanRequest, encode, inputs_hash, resolve, with_arguments
 from xpullm.planner import plan as make_plan
+from xpullm.planner.behind import resolve_behind
 from xpullm.planner.codec import plan_hash as hashed
 from xpullm.planner.types import Infeasible, Learned, Plan, Refusal
 from xpullm.resources import codec, names, others
-from xpullm.resources.deployment import Truth, read_truth, truth_of
+from xpullm.resources.deployment import Truth, read_truth, stored_plan, truth_of
 from xpullm.resources.hostmemory import users_memory, with_users_memory
 from xpullm.resources.pod import pod_template
 from xpullm.resources.settings import PodSettings
@@ -71,13 +72,8 @@ def stored(snapshot: Snapshot) -> Standing | None:
 
 @lru_cache(maxsize=4096)  # one per deployment: a plan is read at every pass, and never changes
 def _unpacked(packed: str) -> Plan | None:
-    """None for what another version or a person left there: then it is planned anew."""
-    data = codec.unpack(packed)
-    try:
-        plan = decode(data) if isinstance(data, dict) else None
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-    return plan if plan is not None and plan.gpu in catalog.gpus() else None
+    """None for what can't be read: then it is planned anew."""
+    return stored_plan(packed)
 
 
 @lru_cache(maxsize=4096)
@@ -189,32 +185,8 @@ def request_of(llmd: LLMDeployment, snapshot: Snapshot) -> PlanRequest | Refusal
 
 
 def request_behind(llmd: LLMDeployment, plan: Plan) -> PlanRequest | Refusal:
-    """The request that a plan in force answers: what was chosen then stays chosen, whatever this
-    version of the operator or the cluster of today would choose."""
-    spec = llmd.spec
-    engine = spec.engine.model_copy(
-        update={"name": plan.engine, "version": plan.engine_version, "image": plan.image}
-    )
-    gpu_then = spec.gpu.model_copy(update={"type": plan.gpu})
-    pinned = spec.model_copy(update={"engine": engine, "gpu": gpu_then})
-    request = resolve(pinned)
-    if isinstance(request, PlanRequest) and _has(request, plan):
-        return request
-    # A step of healing may have changed the quantization.
-    request = resolve(pinned.model_copy(update={"quantization": plan.quantization}))
-    if isinstance(request, PlanRequest) and not _has(request, plan):
-        return Refusal(
-            Reason.INCOMPATIBLE_ENGINE,
-            "spec.engine",
-            f"{plan.engine} {plan.engine_version}",
-            f"the catalogue no longer runs {plan.quantization} with it on {plan.gpu}",
-        )
-    return request
-
-
-def _has(request: PlanRequest, plan: Plan) -> bool:
-    wanted = (plan.gpu, plan.engine, plan.quantization)
-    return any((c.gpu.name, c.engine.name, c.quantization.name) == wanted for c in request.choices)
+    """The request that a plan in force answers."""
+    return resolve_behind(llmd.spec, plan)
 
 
 def learned_for(plan: Plan, snapshot: Snapshot, now: float) -> Learned:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xpullm.catalog import gpus
+from xpullm.planner import decode
+from xpullm.planner.types import Plan
 from xpullm.resources import codec, names
 
 # A rollout may wait hours for downloads and loads; only the condition depends on it.
@@ -55,6 +58,16 @@ def read_truth(deployment: Mapping[str, Any] | None) -> Truth | None:
         packed_template=packed,
         news=notes.get(names.ANNOTATION_NEWS) or "",
     )
+
+
+def stored_plan(packed: str) -> Plan | None:
+    """The plan of an annotation; None for what another version or a person left there."""
+    data = codec.unpack(packed)
+    try:
+        plan = decode(data) if isinstance(data, dict) else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return plan if plan is not None and plan.gpu in gpus() else None
 
 
 def deployment(
