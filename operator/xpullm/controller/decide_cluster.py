@@ -62,8 +62,9 @@ def allocation_of(llmd: LLMDeployment, card: GPU, snapshot: Snapshot) -> str:
 
 def published(card: GPU, slices: Iterable[Object]) -> bool:
     """Whether a driver publishes such a device."""
+    rule = gpu.device_rule(card, catalog.gpus().values())
     return any(
-        gpu.device_matches(device, card)
+        rule.admits(device)
         for item in slices
         if dig(item, "spec", "driver") == gpu.DRIVER
         for device in entries(item, "spec", "devices")

@@ -134,8 +134,9 @@ def _devices(node: str, card: GPU, slices: Iterable[Object]) -> int:
     for item in ours:
         pool = text(item, "spec", "pool", "name")
         newest[pool] = max(newest.get(pool, 0), whole(item, "spec", "pool", "generation"))
+    rule = gpu.device_rule(card, catalog.gpus().values())
     return sum(
-        gpu.device_matches(device, card) and not _barred(device)
+        rule.admits(device) and not _barred(device)
         for item in ours
         if whole(item, "spec", "pool", "generation") == newest[text(item, "spec", "pool", "name")]
         for device in entries(item, "spec", "devices")

@@ -9,6 +9,7 @@ supervisor's pre-flight decides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xpullm.api import parse_quantity
@@ -105,47 +106,65 @@ def _both(ours: Term, theirs: Mapping[str, Any], shun: list[dict[str, Any]]) -> 
     return term
 
 
-def selector_expression(card: GPU, catalogue: Iterable[GPU]) -> str:
-    """CEL for one device: its PCI id; where boards share the id, their memory too.
+@dataclass(frozen=True, slots=True)
+class DeviceRule:
+    """Which devices of the driver are a card: one rule, for the API server as CEL and for us.
 
-    A driver that can't read the memory publishes 0 (dra driver, node_state.go), so memory is asked
-    for only where nothing else tells the boards apart.
+    `memory_bytes`: least and most, where nothing but memory tells boards apart that share an id. A
+    driver that can't read it publishes 0 (dra driver, node_state.go): such a device may be either
+    board, and the supervisor's pre-flight decides.
     """
-    ids = ", ".join(f'"0x{pci_id}"' for pci_id in card.pci_ids)
-    text = f'device.attributes["{DRIVER}"].pciId in [{ids}]'
-    twins = [
-        other
-        for other in catalogue
-        if other.name != card.name and set(other.pci_ids) & set(card.pci_ids)
-    ]
-    if twins:
+
+    pci_ids: tuple[str, ...]
+    memory_bytes: tuple[int, int] | None
+
+    @property
+    def expression(self) -> str:
+        """CEL for one device, as a claim's selector has it."""
+        ids = ", ".join(f'"{pci_id}"' for pci_id in self.pci_ids)
+        text = f'device.attributes["{DRIVER}"].pciId in [{ids}]'
+        if self.memory_bytes is None:
+            return text
         memory = f'device.capacity["{DRIVER}"].memory'
-        low, high = _memory(card)
-        text += f' && {memory}.compareTo(quantity("{low}")) >= 0'
-        text += f' && {memory}.compareTo(quantity("{high}")) <= 0'
-    return text
+        low, high = self.memory_bytes
+        return (
+            f'{text} && ({memory}.compareTo(quantity("0")) == 0'
+            f' || {memory}.compareTo(quantity("{low}")) >= 0'
+            f' && {memory}.compareTo(quantity("{high}")) <= 0)'
+        )
+
+    def admits(self, device: Mapping[str, Any]) -> bool:
+        """What the expression says of a device of a ResourceSlice; False where it is an error."""
+        if _published(device, "attributes", "pciId").get("string") not in self.pci_ids:
+            return False
+        if self.memory_bytes is None:
+            return True
+        try:
+            memory = parse_quantity(_published(device, "capacity", "memory").get("value", ""))
+        except ValueError:
+            return False
+        low, high = self.memory_bytes
+        return memory == 0 or low <= memory <= high
 
 
-def device_matches(device: Mapping[str, Any], card: GPU) -> bool:
-    """Whether a device of a ResourceSlice is this card, as the claim's selector would say."""
-    attributes = device.get("attributes") or {}
-    found = (attributes.get("pciId") or attributes.get(f"{DRIVER}/pciId") or {}).get("string", "")
-    if str(found).removeprefix("0x").lower() not in card.pci_ids:
-        return False
-    capacity = device.get("capacity") or {}
-    entry = capacity.get("memory") or capacity.get(f"{DRIVER}/memory") or {}
-    try:
-        memory = parse_quantity(entry.get("value", 0))
-    except ValueError:
-        return True
-    low, high = _memory(card)
-    return not memory or low <= int(memory) <= high
-
-
-def _memory(card: GPU) -> tuple[int, int]:
-    """Least and most that a driver may publish for this card, bytes."""
+def device_rule(card: GPU, catalogue: Iterable[GPU]) -> DeviceRule:
+    """A card's PCI ids; where another of the catalogue has one of them, its memory too."""
+    shared = any(
+        other.name != card.name and set(other.pci_ids) & set(card.pci_ids) for other in catalogue
+    )
     share = card.usable_bytes * MEMORY_TOLERANCE_PERCENT // 100
-    return card.usable_bytes - share, card.usable_bytes + share
+    memory = (card.usable_bytes - share, card.usable_bytes + share)
+    return DeviceRule(
+        pci_ids=tuple(f"0x{pci_id}" for pci_id in card.pci_ids),
+        memory_bytes=memory if shared else None,
+    )
+
+
+def _published(device: Mapping[str, Any], field: str, name: str) -> Mapping[str, Any]:
+    """One value of a device; a name without a domain is the driver's own (resource.k8s.io/v1)."""
+    values = device.get(field) or {}
+    found = values.get(name) or values.get(f"{DRIVER}/{name}")
+    return found if isinstance(found, Mapping) else {}
 
 
 def claim_template_spec(card: GPU, count: int, catalogue: Iterable[GPU]) -> dict[str, Any]:
@@ -156,7 +175,7 @@ def claim_template_spec(card: GPU, count: int, catalogue: Iterable[GPU]) -> dict
             "deviceClassName": DRIVER,
             "allocationMode": "ExactCount",
             "count": count,
-            "selectors": [{"cel": {"expression": selector_expression(card, catalogue)}}],
+            "selectors": [{"cel": {"expression": device_rule(card, catalogue).expression}}],
         },
     }
     return {"spec": {"devices": {"requests": [request]}}}
