@@ -28,6 +28,7 @@ from .scan import Log
 from .signatures import causes
 
 _LAST_WINDOW = 600  # lines: API server and engine core print tracebacks for each open request
+LAST_RESORT = 5  # rank of signatures that read no more than an exception's name
 SAME_FAILURE = 80  # lines within which hits speak of one failure
 _LAST_WORDS = 12  # lines: a process that native code ends has no logger left
 _QUIET = ("INFO", "DEBUG", "I")
@@ -69,20 +70,21 @@ class End:
 
 def possible(found: Sequence[Hit], way: Course, was_ready: bool | None) -> list[Hit]:
     """Without causes that only a start can have where the engine had come up, and without what
-    else such a line says, unless that is another root cause.
+    else such a line says, unless that is another root cause or the start's one was a last resort.
     """
-    stale = {
-        (hit.line.index, hit.signature.cause)
+    stale = [
+        hit
         for hit in found
         if causes().get(hit.signature.cause, {}).get("start_only")
         and (was_ready or way.ready(hit.line.index))
-    }
-    lines = {index for index, _ in stale}
+    ]
+    gone = {(hit.line.index, hit.signature.cause) for hit in stale}
+    lines = {hit.line.index for hit in stale if hit.signature.rank < LAST_RESORT}
     return [
         hit
         for hit in found
-        if hit.line.index not in lines
-        or (hit.signature.rank <= 1 and (hit.line.index, hit.signature.cause) not in stale)
+        if (hit.line.index, hit.signature.cause) not in gone
+        and (hit.line.index not in lines or hit.signature.rank <= 1)
     ]
 
 

@@ -262,3 +262,25 @@ def test_an_out_of_memory_after_an_exclamation_is_named_but_changes_nothing(befo
     found = classify(Evidence(log=before + OOM.partition(": ")[2], exit_code=0))
     assert found.cause == "device_oom_runtime"
     assert not found.actionable
+
+
+def test_an_exception_under_load_is_no_refused_argument():
+    """Its name alone speaks of arguments only at the start; its words speak for themselves."""
+    assert cause(READY, core("ValueError: max() arg is an empty sequence"), DEAD) == "engine_bug"
+    assert cause(READY, core("ValueError: it went wrong"), DEAD) == "engine_dead"
+    assert cause(core("ValueError: it went wrong")) == "bad_arguments"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("mpirun noticed that process rank 3 on node n1 exited on signal 9 (Killed).", "host_oom"),
+        ("systemd[1]: vllm.service: Main process exited, code=dumped, status=11/SEGV", "segfault"),
+        ("Process Process-1 exited with code -6", "abort"),
+        ("Signal 4 (SIGILL) received by PID 123", "unsupported_device"),
+        ("ERROR Worker process 3 terminated with exit code -15", "unknown"),
+        ("INFO: Child process [4321] died", "worker_died"),
+    ],
+)
+def test_a_parent_says_how_a_child_ended(said, expected):
+    assert cause(said) == expected
