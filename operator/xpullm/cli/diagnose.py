@@ -12,10 +12,20 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from xpullm.cli.diagnosetext import render
+from xpullm.cli.diagnosetext import acting, render
 from xpullm.cli.inputs import InputError, answered, fail, opened, rows
 from xpullm.cli.manifests import documents
-from xpullm_runtime.diagnosis import Diagnosis, Evidence, causes, classify, diagnose_row, first_move
+from xpullm.cli.seen import Act, Seen, dig, owner_of
+from xpullm_runtime.diagnosis import (
+    Diagnosis,
+    Evidence,
+    causes,
+    classify,
+    diagnose_row,
+    engine_of,
+    first_move,
+    generation,
+)
 
 FORMATS = ("table", "json")
 TAIL_BYTES = 4_000_000  # the classifier reads 2,000,000 characters of it
@@ -37,7 +47,8 @@ def diagnose(
             "--file",
             "-f",
             metavar="FILE",
-            help="A pod as YAML or JSON (kubectl get pod -o yaml), '-' for standard input.",
+            help="A pod as YAML or JSON (kubectl get pod -o yaml), '-' for standard input; with its"
+            " Deployment and LLMDeployment in the file, what the operator would change.",
         ),
     ] = None,
     container: Annotated[
@@ -76,19 +87,19 @@ def diagnose(
             with opened(target) as source:
                 answer_rows(source)
             raise typer.Exit(0)
-        evidence = list(collect(target, namespace, file, container, exit_code))
+        seen = list(collect(target, namespace, file, container, exit_code))
     except InputError as error:
         fail(str(error))
-    results = [(where, one, classify(one)) for where, one in evidence]
+    found = [(one, classify(one.evidence)) for one in seen]
     if output == "json":
-        told = [{"source": where, **as_json(found, engine)} for where, _, found in results]
+        told = [as_json(one, cause, would(one, cause, engine)) for one, cause in found]
         typer.echo(json.dumps(told[0] if len(told) == 1 else told, indent=2))
     else:
-        for where, _, found in results:
+        for one, cause in found:
             # https://no-color.org; without a terminal typer leaves colour out by itself
             colour = False if os.environ.get("NO_COLOR") else None
-            typer.echo(render(where, found, first_move(found, engine)), color=colour)
-    raise typer.Exit(3 if any(failed(one, found) for _, one, found in results) else 0)
+            typer.echo(render(one.where, cause, would(one, cause, engine)), color=colour)
+    raise typer.Exit(3 if any(failed(one.evidence, cause) for one, cause in found) else 0)
 
 
 def failed(evidence: Evidence, found: Diagnosis) -> bool:
@@ -98,14 +109,31 @@ def failed(evidence: Evidence, found: Diagnosis) -> bool:
     return found.cause != "unknown" or evidence.exit_code not in (None, 0)
 
 
-def as_json(found: Diagnosis, engine: str | None) -> dict[str, Any]:
+def would(seen: Seen, found: Diagnosis, engine: str | None) -> Act:
+    """What the operator would do: by its own healing where the plan of the pod is at hand, else by
+    the first remedy for the cause, in the words of the pod's own command."""
+    if seen.deployment is not None and seen.llmd is not None:
+        from xpullm.cli.ourpod import act
+
+        if (own := act(seen, found)) is not None:
+            return own
+    line, pool_flag = engine_of(seen.evidence.pod, seen.evidence.container)
+    move = first_move(found, engine or line or generation(seen.evidence.log), pool_flag)
+    return Act(acting(found, move), move)
+
+
+def as_json(seen: Seen, found: Diagnosis, act: Act) -> dict[str, Any]:
     known = causes()[found.cause]
+    change = {"argument": act.argument, "from": act.before, "to": act.after}
     return {
+        "source": seen.where,
         "cause": found.cause,
         "phase": found.phase,
         "helps": found.helps,
         "actionable": found.actionable,
-        "first_move": first_move(found, engine),
+        "first_move": act.move,
+        "operator": act.text,
+        "change": change if act.argument else None,
         "title": known["title"],
         "meaning": known["meaning"],
         "remedy": known["remedy"],
@@ -121,44 +149,63 @@ def collect(
     file: str | None,
     container: str,
     exit_code: int | None,
-) -> Iterator[tuple[str, Evidence]]:
-    """What the user pointed at, as evidence.
+) -> Iterator[Seen]:
+    """What the user pointed at.
 
     Raises:
         InputError: it can't be read, or nothing was given.
     """
     if namespace is not None:
-        from xpullm.cli.livepod import evidence_of
+        from xpullm.cli.livepod import seen_of
 
         if not target:
             raise InputError("-n NAMESPACE needs the name of a pod: xpullm diagnose -n NS POD")
-        yield f"pod {namespace}/{target}", evidence_of(namespace, target, container)
+        yield seen_of(namespace, target, container)
         return
     log = tail(target) if target else ""
     if file is not None:
-        pods, events = in_manifest(file)
-        for pod in pods:
-            metadata = pod.get("metadata")
-            name = metadata.get("name") if isinstance(metadata, dict) else None
-            yield (
-                f"pod {name or '?'}",
+        every = in_manifest(file)
+        events = [one for one in every if one.get("kind") == "Event"]
+        for pod in every:
+            if pod.get("kind") != "Pod":
+                continue
+            yield Seen(
+                f"pod {dig(pod, 'metadata', 'name') or '?'}",
                 Evidence(log=log, exit_code=exit_code, pod=pod, container=container, events=events),
+                deployment=belonging(every, "Deployment", pod),
+                llmd=belonging(every, "LLMDeployment", pod),
             )
         return
     if target is None:
         if sys.stdin.isatty():
             raise InputError("give a log, '-' for standard input, -f POD.yaml, or -n NS POD")
         target, log = "-", tail("-")
-    yield ("standard input" if target == "-" else target), Evidence(log=log, exit_code=exit_code)
+    where = "standard input" if target == "-" else target
+    yield Seen(where, Evidence(log=log, exit_code=exit_code))
 
 
-def in_manifest(path: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The pods and events of a file; a List is opened."""
+def in_manifest(path: str) -> list[dict[str, Any]]:
+    """The objects of a file, a pod among them; a List is opened."""
     found = [one for manifest in documents(path) for one in items_of(manifest.document)]
-    pods = [one for one in found if one.get("kind") == "Pod"]
-    if not pods:
+    if not any(one.get("kind") == "Pod" for one in found):
         raise InputError(f"{path}: holds no Pod (kubectl get pod NAME -o yaml prints one)")
-    return pods, [one for one in found if one.get("kind") == "Event"]
+    return found
+
+
+def belonging(every: list[dict[str, Any]], kind: str, pod: dict[str, Any]) -> dict[str, Any] | None:
+    """The object of this kind that a pod of ours belongs to."""
+    owner, namespace = owner_of(pod), dig(pod, "metadata", "namespace")
+    return next(
+        (
+            one
+            for one in every
+            if owner
+            and one.get("kind") == kind
+            and dig(one, "metadata", "name") == owner
+            and namespace in (None, dig(one, "metadata", "namespace"))
+        ),
+        None,
+    )
 
 
 def items_of(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import textwrap
 
 import typer
 
+from xpullm.cli.seen import Act
 from xpullm_runtime.diagnosis import Diagnosis, causes
 
 WIDTH = 80
@@ -13,7 +14,7 @@ GIB = 1024**3
 LABEL = 12
 
 
-def render(where: str, found: Diagnosis, move: str) -> str:
+def render(where: str, found: Diagnosis, act: Act) -> str:
     """Text of at most WIDTH columns but for evidence, which is shown as it was printed."""
     known = causes()[found.cause]
     colour = "green" if found.cause == "sigterm" else "red"
@@ -23,7 +24,7 @@ def render(where: str, found: Diagnosis, move: str) -> str:
         *row("meaning", known["meaning"]),
         *row("helps", f"{found.helps}: {known['remedy']}"),
         *row("useless", known["useless"]),
-        *row("operator", acting(found, move)),
+        *row("operator", act.text),
     ]
     if found.figures:
         lines += row("figures", ", ".join(figure(*item) for item in sorted(found.figures.items())))
@@ -34,6 +35,7 @@ def render(where: str, found: Diagnosis, move: str) -> str:
 
 
 def acting(found: Diagnosis, move: str) -> str:
+    """What the operator would do, by the first remedy for the cause alone."""
     if move.startswith("none"):
         return f"changes nothing: {move.partition(': ')[2]}"
     if found.actionable:

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from xpullm.cli.inputs import InputError
+from xpullm.cli.seen import Object, Seen, dig, owner_of
 from xpullm_runtime.diagnosis import Evidence
 
 LOG_BYTES = 4_000_000
 TIMEOUT_SECONDS = 15
 
 
-def evidence_of(namespace: str, name: str, container: str) -> Evidence:
-    """The pod, its events and its last log.
+def seen_of(namespace: str, name: str, container: str) -> Seen:
+    """The pod, its events and its last log; of a pod of ours also what it belongs to.
 
     Raises:
         InputError: no kubeconfig, no such pod, or no right to read it.
@@ -31,11 +32,12 @@ def evidence_of(namespace: str, name: str, container: str) -> Evidence:
         config.load_kube_config()  # type: ignore[no-untyped-call]
         core = client.CoreV1Api()
         pod = _json(core.read_namespaced_pod(name, namespace, **_RAW))
-        uid = _dig(pod, "metadata", "uid")
+        uid = dig(pod, "metadata", "uid")
         selector = f"involvedObject.uid={uid}"
         events = _json(
             core.list_namespaced_event(namespace, field_selector=selector, limit=500, **_RAW)
         )
+        deployment, llmd = _around(namespace, owner_of(pod))
     except config.ConfigException as error:
         raise InputError(f"kubeconfig: {error}") from error
     except ApiException as error:
@@ -44,27 +46,51 @@ def evidence_of(namespace: str, name: str, container: str) -> Evidence:
         reason = getattr(error, "reason", None) or error
         raise InputError(f"the API server of the kubeconfig doesn't answer: {reason}") from error
     items = events.get("items")
-    return Evidence(
+    evidence = Evidence(
         log=_log(core, namespace, name, container, pod),
         pod=pod,
         container=container,
         events=items if isinstance(items, list) else (),
     )
+    return Seen(f"pod {namespace}/{name}", evidence, deployment, llmd)
 
 
 _RAW: dict[str, Any] = {"_preload_content": False, "_request_timeout": TIMEOUT_SECONDS}
+
+
+def _around(namespace: str, owner: str) -> tuple[Object | None, Object | None]:
+    """The Deployment and the LLMDeployment of a pod of ours; None where they can't be read: then
+    the answer is a more general one."""
+    from kubernetes import client
+    from kubernetes.client.exceptions import ApiException
+
+    from xpullm.api import GROUP, VERSION
+
+    if not owner:
+        return None, None
+    try:
+        return (
+            _json(client.AppsV1Api().read_namespaced_deployment(owner, namespace, **_RAW)),
+            _json(
+                client.CustomObjectsApi().get_namespaced_custom_object(
+                    GROUP, VERSION, namespace, "llmdeployments", owner, **_RAW
+                )
+            ),
+        )
+    except ApiException:
+        return None, None
 
 
 def _log(core: Any, namespace: str, name: str, container: str, pod: Mapping[str, Any]) -> str:
     """The log of the run that failed: the one before where the container runs again."""
     from kubernetes.client.exceptions import ApiException
 
-    statuses = _dig(pod, "status", "containerStatuses") or []
-    mine = [one for one in statuses if _dig(one, "name") == container] or statuses[:1]
+    statuses = dig(pod, "status", "containerStatuses") or []
+    mine = [one for one in statuses if dig(one, "name") == container] or statuses[:1]
     if not mine:
         return ""
-    previous = _dig(mine[0], "state", "terminated") is None and bool(
-        _dig(mine[0], "lastState", "terminated")
+    previous = dig(mine[0], "state", "terminated") is None and bool(
+        dig(mine[0], "lastState", "terminated")
     )
     try:
         answer = core.read_namespaced_pod_log(
@@ -80,14 +106,6 @@ def _log(core: Any, namespace: str, name: str, container: str, pod: Mapping[str,
 def _json(answer: Any) -> dict[str, Any]:
     found = json.loads(answer.data)
     return found if isinstance(found, dict) else {}
-
-
-def _dig(value: Any, *path: str) -> Any:
-    for key in path:
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(key)
-    return value
 
 
 def _reason(error: Any) -> str:

@@ -1,6 +1,6 @@
 """Diagnosis: from what a failed pod leaves behind to a cause, a phase and what helps."""
 
-from .batch import diagnose_row, first_move
+from .batch import diagnose_row, engine_of, first_move, generation
 from .classify import classify
 from .interest import interesting, marks
 from .signatures import causes, signatures
@@ -14,7 +14,9 @@ __all__ = [
     "causes",
     "classify",
     "diagnose_row",
+    "engine_of",
     "first_move",
+    "generation",
     "interesting",
     "marks",
     "signatures",
