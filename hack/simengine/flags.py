@@ -16,7 +16,7 @@ _DEFAULTS: dict[str, object] = {
     "gpu_memory_utilization": None, "swap_space": 4.0, "quantization": None, "api_key": None,
     "served_model_name": None, "enable_chunked_prefill": None, "dtype": "auto",
     "load_in_low_bit": "sym_int4", "disable_log_requests": False, "enable_log_requests": False,
-    "model": None, "enforce_eager": False,
+    "model": None, "revision": None, "enforce_eager": False,
 }  # fmt: skip
 _SHORT = {"-tp": "tensor_parallel_size", "-pp": "pipeline_parallel_size", "-q": "quantization"}
 _SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}

@@ -7,7 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 
-from . import flags, wording
+from . import flags, hub, wording
 from .client import Engine
 from .log import Log
 from .model import Model, ModelError, find
@@ -102,9 +102,11 @@ def _preflight(parsed: argparse.Namespace, truth: Truth) -> Model:
     if truth.not_found:
         raise _RefusedError(wording.not_found(parsed.model))
     try:
-        return find(parsed.model)
+        model = find(parsed.model)
     except ModelError as error:
         raise _RefusedError([f"OSError: {error}"]) from error
+    hub.download(parsed.model, parsed.revision)
+    return model
 
 
 def _bad_arguments(text: str, *, v1: bool) -> list[str]:

@@ -28,6 +28,8 @@ class ConfigError(ValueError):
 class RuntimeConfig:
     """All times are seconds, all sizes bytes; 0 means "not known" or "do not check".
 
+    `model_id`, `model_revision`: what the engine loads from the Hugging Face Hub; empty where its
+    files have another source.
     `devices`: GPUs that must be visible as /dev/dri/renderD*.
     `vram_bytes`: visible VRAM of one GPU that the plan was made for (0.95 of what the kernel's
     driver reports, see xpullm_runtime.drm).
@@ -47,6 +49,8 @@ class RuntimeConfig:
     """
 
     plan_hash: str = ""
+    model_id: str = ""
+    model_revision: str = ""
     engine_port: int = ENGINE_PORT
     runtime_port: int = RUNTIME_PORT
     devices: int = 0
@@ -106,7 +110,7 @@ def from_env(environ: Mapping[str, str]) -> RuntimeConfig:
 
 
 def _check(name: str, value: object) -> None:
-    if name in ("plan_hash", "termination_log"):
+    if name in ("plan_hash", "model_id", "model_revision", "termination_log"):
         good, want = isinstance(value, str), "a string"
     elif name == "env_scripts":
         good = isinstance(value, tuple) and all(isinstance(path, str) for path in value)

@@ -46,6 +46,7 @@ class State:
         self.vram_peak_bytes = 0
         self.requests = 0
         self.load = Load()
+        self.model_revision = ""  # the commit that was loaded, where that is known
         self._start: dict[str, Any] | None = None  # what was measured until Ready; kept as it is
         self.figures: dict[str, int] = {}
         self.output_bytes = {"stdout": 0, "stderr": 0}
@@ -147,6 +148,7 @@ class State:
                 "hostHeldPeakBytes": self.host.held_peak_bytes,
                 "vramPeakBytes": self.vram_peak_bytes,
                 "figures": figures,
+                "modelRevision": self.model_revision,
             }
             self.started_up = True
         self.touch()

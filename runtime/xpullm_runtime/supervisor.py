@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 
-from . import envscripts, preflight, process
+from . import envscripts, hubcache, preflight, process
 from .cgroup import own_cgroup
 from .client import EngineClient
 from .config import RuntimeConfig
@@ -181,6 +181,9 @@ class Supervisor:
         state = self._state
         if self._proof.done.is_set() and not state.started_up:
             self._observer.look_at_all()  # what is measured of a start is kept as it is now
+            state.model_revision = hubcache.loaded_commit(
+                self._config.model_id, self._config.model_revision, self._environ
+            )
             state.start_complete()
             log(f"ready after {state.seconds():.0f} s; {self._proof.summary()}")
         now = time.monotonic()

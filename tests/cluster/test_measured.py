@@ -12,6 +12,7 @@ from hack.cluster import Cluster
 from hack.demo import images, objects
 from hack.demo.install import Operator
 from hack.demo.timeline import Timeline, is_ready
+from hack.simengine.hub import commit_of
 from tests.cluster.loop_world import Object, operated, pods_of, prepared, settled
 
 pytestmark = [pytest.mark.cluster, pytest.mark.node]
@@ -60,6 +61,7 @@ def test_a_healthy_deployment_says_what_its_engine_measured_and_is_then_left_alo
     assert weights
     assert blocks
     found, plan = measured(seen), seen["status"]["plan"]
+    assert seen["status"]["modelRevision"] == commit_of("Qwen/Qwen2-7B-Instruct", "main")
     assert found["planHash"] == plan["hash"]
     assert found["weightsBytes"] == int(float(weights[1]) * GIB)
     assert found["kvCacheTokens"] == int(blocks[1]) * 8

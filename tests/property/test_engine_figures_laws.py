@@ -28,6 +28,7 @@ anything = st.recursive(
                     "hostHeldPeakBytes": anything,
                     "hostPeakBytes": anything,
                     "vramPeakBytes": anything,
+                    "modelRevision": anything,
                     "figures": st.dictionaries(st.sampled_from(NAMES), anything) | anything,
                 },
             ),
@@ -44,6 +45,7 @@ def test_every_figure_is_bounded(raw: dict[str, Any]) -> None:
     assert told is not None
     sizes = [*told.figures.values(), told.host_peak_bytes, told.vram_peak_bytes]
     assert all(type(size) is int and 0 <= size <= 1 << 53 for size in sizes)
+    assert told.model_revision == "" or len(told.model_revision) == 40
     assert 0 <= told.preemptions < 1 << 31
     assert told.kv_usage_percent is None or 0 <= told.kv_usage_percent <= 100
 

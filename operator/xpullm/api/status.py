@@ -225,7 +225,8 @@ class LLMDeploymentStatus(ApiModel):
     endpoint: Annotated[str, Field(max_length=512)] | None = None
     """URL of the OpenAI-compatible API inside the cluster."""
     model_revision: Annotated[str, Field(max_length=255)] | None = None
-    """The commit that `spec.model.revision` resolved to."""
+    """The commit of `spec.model.revision` that the running engine loaded; absent where the files do
+    not come from Hugging Face."""
     plan: PlanStatus | None = None
     """The plan that the pods run."""
     measured: MeasuredStatus | None = None

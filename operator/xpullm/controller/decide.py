@@ -20,7 +20,7 @@ from xpullm.controller.decide_events import events_of, no_plan_events, node_even
 from xpullm.controller.decide_growth import GROWN, grow_now, proven
 from xpullm.controller.decide_heal import WATCH_SECONDS, place
 from xpullm.controller.decide_health import counts, health, no_plan, rolled_out, was_ready
-from xpullm.controller.decide_measured import measured
+from xpullm.controller.decide_measured import measured, model_revision
 from xpullm.controller.decide_news import Seen, untold, with_news
 from xpullm.controller.decide_plan import (
     Standing,
@@ -113,6 +113,7 @@ def _without_plan(
             plan=before.plan if before is not None else None,
             history=before.history if before is not None else (),
             measured=measured(snapshot, before.plan) if before is not None else None,
+            model_revision=model_revision(snapshot, llmd, before.plan) if before else None,
             replicas=pods,
             ready_replicas=serving,
         )
@@ -191,6 +192,7 @@ def _with_plan(
         phase=diagnosed.phase if diagnosed is not None else "",
         proposal=reply.proposed,
         measured=measured(snapshot, after.plan),
+        model_revision=model_revision(snapshot, llmd, after.plan),
         replicas=pods,
         ready_replicas=serving,
     )

@@ -1,4 +1,5 @@
-"""`status.measured`: what the engine of the plan in force printed, and how far the plan was off.
+"""`status.measured`: what the engine of the plan in force printed, and how far the plan was off;
+and `status.modelRevision`, the commit that it loaded.
 
 One pod speaks for all: the oldest that is Ready. Its figures are those of its start, which never
 change within a run, so they are written once, by whatever operator comes to ask.
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xpullm.api import LLMDeployment
 from xpullm.controller.decide_pods import dig, latest_report
 from xpullm.controller.decide_status import LEDGER
 from xpullm.controller.engine_figures import MOST_BYTES, known, serving
 from xpullm.controller.types import EngineFigures, Snapshot
+from xpullm.planner.request import DEFAULT_REVISION
 from xpullm.planner.types import Plan
 from xpullm_runtime.report import Report
 
@@ -34,6 +37,20 @@ def measured(snapshot: Snapshot, plan: Plan) -> Mapping[str, Any] | None:
     if report is None or report.plan_hash not in ("", plan.hash):
         return stored
     return of_ended(report, plan)
+
+
+def model_revision(snapshot: Snapshot, llmd: LLMDeployment, plan: Plan) -> str | None:
+    """The commit that the engine which serves has loaded; while it was not asked, what is stored of
+    this plan. None where the spec asks for another model by now, which no plan exists for."""
+    wanted = llmd.spec.model
+    if (plan.model, plan.revision) != (wanted.id, wanted.revision or DEFAULT_REVISION):
+        return None
+    pods = serving(snapshot.pods, plan.hash)
+    told = known(snapshot.runtime, pods[0], plan.hash) if pods else None
+    if told is not None:
+        return told.model_revision or None
+    before = dig(snapshot.llmd, "status")
+    return dig(before, "modelRevision") if dig(before, "plan", "hash") == plan.hash else None
 
 
 def of_running(told: EngineFigures, plan: Plan) -> dict[str, Any] | None:

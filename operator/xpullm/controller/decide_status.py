@@ -99,6 +99,7 @@ def status(
     phase: str = "",
     proposal: Mapping[str, str] | None = None,
     measured: Mapping[str, Any] | None = None,
+    model_revision: str | None = None,
     replicas: int = 0,
     ready_replicas: int = 0,
 ) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def status(
         "readyReplicas": ready_replicas,
         "selector": ",".join(f"{key}={value}" for key, value in names.selector(name).items()),
         "endpoint": others.endpoint(llmd) if llmd is not None else before.get("endpoint"),
-        "modelRevision": before.get("modelRevision"),
+        "modelRevision": model_revision if plan is not None else None,
         "plan": plan_status(plan) if plan is not None else None,
         "measured": measured if plan else None,
         "healing": healing_status(history, cause, phase, proposal) if plan else None,

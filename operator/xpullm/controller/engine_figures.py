@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from xpullm.resources import names
 BODY_BYTES = 64 << 10  # eight lines of evidence, 32 notes and all figures take less than 20 KiB
 MOST_BYTES = 1 << 53  # what the CRD's byte counts allow
 MOST_COUNT = (1 << 31) - 1
+COMMIT = re.compile("[0-9a-f]{40}")  # REGEX_COMMIT_HASH of huggingface_hub, file_download.py
 # The figures of a start that anything here reads (xpullm_runtime.diagnosis.figures).
 NAMES = (
     "weights_bytes", "activation_bytes", "non_torch_bytes", "kv_available_bytes",
@@ -52,6 +54,7 @@ def decode(data: bytes, *, plan_hash: str, restarts: int, fetched: float) -> Eng
         vram_peak_bytes=_size(dig(raw, "gpu", "peakBytes")),
         kv_usage_percent=min(100, _size(usage)) if _is_whole(usage) else None,
         preemptions=min(MOST_COUNT, _size(dig(raw, "load", "preemptions"))),
+        model_revision=_commit(dig(start, "modelRevision")),
     )
 
 
@@ -87,6 +90,10 @@ def known(
     if told is None or (told.plan_hash, told.restarts) != (plan_hash, restarts(pod)):
         return None
     return told
+
+
+def _commit(value: Any) -> str:
+    return value if isinstance(value, str) and COMMIT.fullmatch(value) else ""
 
 
 def _size(value: Any) -> int:

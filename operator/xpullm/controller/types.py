@@ -58,6 +58,7 @@ class EngineFigures:
     vram_peak_bytes: int = 0
     kv_usage_percent: int | None = None  # the highest since Ready
     preemptions: int = 0  # since Ready
+    model_revision: str = ""  # the commit that was loaded
 
 
 @dataclass(frozen=True, slots=True)

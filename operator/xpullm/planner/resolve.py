@@ -23,7 +23,7 @@ from xpullm.planner.combine import combine
 from xpullm.planner.division import indivisible
 from xpullm.planner.facts import ModelFacts, parse_config
 from xpullm.planner.fields import FactsError
-from xpullm.planner.request import Choice, PlanRequest, UserArguments
+from xpullm.planner.request import DEFAULT_REVISION, Choice, PlanRequest, UserArguments
 from xpullm.planner.types import Refusal, Serving
 from xpullm.planner.userargs import check_together, read_arguments
 
@@ -74,7 +74,7 @@ def resolve(
         return _too_long("spec.engine.args[max-model-len]", user.max_model_len, parsed)
     request = PlanRequest(
         model=spec.model.id,
-        revision=spec.model.revision or "main",
+        revision=spec.model.revision or DEFAULT_REVISION,
         facts=parsed,
         choices=choices,
         count=spec.gpu.count,

@@ -14,13 +14,15 @@ MODEL_VOLUME, MODEL_PATH = "model", "/model"
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """`argument`: what the engine is told to load. `local`: nothing is downloaded."""
+    """`argument`: what the engine is told to load. `local`: nothing is downloaded; `hugging_face`:
+    the Hub or a mirror of it is downloaded from."""
 
     argument: str
     local: bool
     volumes: tuple[dict[str, Any], ...]
     mounts: tuple[dict[str, Any], ...]
     env: tuple[dict[str, Any], ...] = field(default=())
+    hugging_face: bool = False
 
 
 def secret_env(name: str, ref: SecretKeyRef) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def model_files(llmd: LLMDeployment) -> ModelFiles:
         volumes=({"name": CACHE_VOLUME, **_cache(llmd)},),
         mounts=({"name": CACHE_VOLUME, "mountPath": CACHE_PATH},),
         env=tuple(env),
+        hugging_face=source is None or source.model_scope is None,
     )
 
 

@@ -199,7 +199,7 @@ def _environment(
     llmd: LLMDeployment, plan: Plan, files: ModelFiles, settings: PodSettings
 ) -> list[dict[str, Any]]:
     """Later entries win by name; the supervisor's settings and the API key are not negotiable."""
-    config = runtime_config(llmd, plan, settings)
+    config = runtime_config(llmd, plan, files, settings)
     ours = [{"name": name, "value": value} for name, value in HOME_ENV.items()]
     planned = [{"name": name, "value": value} for name, value in sorted(plan.env.items())]
     fixed = [{"name": RUNTIME_ENV, "value": escaped(config.to_env())}]
@@ -226,7 +226,9 @@ def _last_wins(
     return [{k: v for k, v in entry.items() if v != ""} for entry in merged.values()]
 
 
-def runtime_config(llmd: LLMDeployment, plan: Plan, settings: PodSettings) -> RuntimeConfig:
+def runtime_config(
+    llmd: LLMDeployment, plan: Plan, files: ModelFiles, settings: PodSettings
+) -> RuntimeConfig:
     """What the supervisor needs to know of the plan."""
     arguments, ledger = plan.arguments, plan.ledger
     sequences = max(1, arguments.max_num_seqs)
@@ -236,6 +238,8 @@ def runtime_config(llmd: LLMDeployment, plan: Plan, settings: PodSettings) -> Ru
     burn_in = llmd.spec.verification.mode == "BurnIn"
     return RuntimeConfig(
         plan_hash=plan.hash,
+        model_id=files.argument if files.hugging_face else "",
+        model_revision=plan.revision if files.hugging_face else "",
         engine_port=names.ENGINE_PORT,
         runtime_port=RUNTIME_PORT,
         devices=plan.gpu_count if settings.check_devices else 0,

@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
         "hostPeakBytes": 9000,
         "hostHeldPeakBytes": 7000,
         "vramPeakBytes": 5000,
+        "modelRevision": "f2826a00ceef68f0f2b946d945ecc0477ce4450c",
         "figures": {"weights_bytes": 4000, "gpu_blocks": 10, "tried_bytes": 1},
     },
     "gpu": {"peakBytes": 6000},
@@ -44,7 +45,18 @@ def test_a_started_engine_is_read() -> None:
         vram_peak_bytes=6000,
         kv_usage_percent=71,
         preemptions=2,
+        model_revision="f2826a00ceef68f0f2b946d945ecc0477ce4450c",
     )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [None, 7, ["f" * 40], "", "main", "f" * 39, "f" * 41, "F" * 40, "g" * 40, "f" * 40 + "\n"],
+)
+def test_what_is_no_commit_is_dropped(said: Any) -> None:
+    told = read({**GOOD, "start": {**GOOD["start"], "modelRevision": said}})
+    assert told is not None
+    assert told.model_revision == ""
 
 
 def test_what_the_supervisor_itself_says_is_read() -> None:

@@ -91,7 +91,8 @@ TEMPLATE = {
                             '"env_scripts":["/opt/intel/1ccl-wks/setvars.sh"],'
                             '"grace_seconds":55.0,"host_memory_bytes":21474836480,'
                             '"max_model_len":8192,"max_num_batched_tokens":8192,'
-                            '"max_num_seqs":4,"plan_hash":"0123456789abcdef",'
+                            '"max_num_seqs":4,"model_id":"Qwen/Qwen2-7B-Instruct",'
+                            '"model_revision":"main","plan_hash":"0123456789abcdef",'
                             '"shm_bytes":2147483648,"startup_deadline_seconds":3600.0,'
                             '"vram_bytes":16106127360}'
                         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -177,6 +178,26 @@ def test_scheduling_fields_are_passed_on_and_reserved_labels_stay_ours() -> None
 
 def test_burn_in_can_be_left_out() -> None:
     assert "burn_in" not in env(engine(verification={"mode": "None"}))["XPULLM_RUNTIME"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({}, True),
+        ({"huggingFace": {"endpoint": "https://hf-mirror.com"}}, True),
+        ({"modelScope": {}}, False),
+        ({"persistentVolumeClaim": {"claimName": "models"}}, False),
+        ({"image": {"reference": "models/qwen2:1"}}, False),
+    ],
+)
+def test_the_supervisor_knows_what_is_loaded_from_the_hub(
+    source: dict[str, Any], told: bool
+) -> None:
+    model = {"id": "Qwen/Qwen2-7B-Instruct", "revision": "v2", "source": source}
+    plan = builders.plan(revision="v2")
+    config = json.loads(env(engine(plan, model=model))["XPULLM_RUNTIME"])
+    named = (config.get("model_id"), config.get("model_revision"))
+    assert named == (("Qwen/Qwen2-7B-Instruct", "v2") if told else (None, None))
 
 
 def test_the_users_affinity_is_multiplied_with_ours_and_avoided_nodes_are_left_out() -> None:

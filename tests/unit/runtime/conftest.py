@@ -95,6 +95,7 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(RUNTIME),
+                "HF_HOME": str(tmp_path / "huggingface"),
                 "XPULLM_RUNTIME": json.dumps(settings),
             },
             stdin=subprocess.DEVNULL,

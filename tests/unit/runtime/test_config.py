@@ -18,6 +18,8 @@ RUNTIME = Path(__file__).parents[3] / "runtime"
 configs = st.builds(
     RuntimeConfig,
     plan_hash=st.text(max_size=20),
+    model_id=st.text(max_size=20),
+    model_revision=st.text(max_size=20),
     engine_port=st.integers(1, 65_535),
     devices=st.integers(0, 16),
     vram_bytes=st.integers(0, 2**40),
@@ -55,6 +57,7 @@ def test_no_variable_means_defaults() -> None:
         ('{"hang_seconds": "5m"}', "hang_seconds: '5m' is not a number of seconds"),
         ('{"env_scripts": "/opt/x.sh"}', "env_scripts: '/opt/x.sh' is not a list of strings"),
         ('{"plan_hash": 7}', "plan_hash: 7 is not a string"),
+        ('{"model_revision": null}', "model_revision: None is not a string"),
     ],
 )
 def test_what_does_not_fit_is_named(text: str, message: str) -> None:

@@ -255,6 +255,22 @@ def test_burn_in_comes_before_the_startup_probe_passes(supervise: Supervise) -> 
     assert run.get("/nothing")[0] == 404
 
 
+def test_the_commit_that_was_loaded_is_told_once_the_engine_is_ready(
+    supervise: Supervise, tmp_path: Path
+) -> None:
+    commit = "f2826a00ceef68f0f2b946d945ecc0477ce4450c"
+    reference = tmp_path / "huggingface/hub/models--org--tiny/refs/main"
+    reference.parent.mkdir(parents=True)
+    reference.write_text(commit)
+    port = free_port()
+    hub = {"model_id": "org/tiny", "model_revision": "main"}
+    run = supervise(TINY_ENGINE, port, "good", engine_port=port, **hub)
+    eventually(lambda: run.get("/startupz")[0] == 200)
+    assert run.status()["start"]["modelRevision"] == commit
+    reference.write_text("0" * 40)  # another pod on the same volume got a later one
+    assert run.status()["start"]["modelRevision"] == commit
+
+
 def test_an_engine_that_dies_in_burn_in_was_never_ready(supervise: Supervise) -> None:
     port = free_port()
     run = supervise(

@@ -86,6 +86,7 @@ def test_what_was_measured_until_ready_is_kept_as_it_was() -> None:
     assert start["figures"] == {"weights_bytes": int(14.5 * 2**30)}
     assert (start["hostPeakBytes"], start["hostHeldPeakBytes"]) == (900, 500)
     assert start["vramPeakBytes"] == 700
+    assert start["modelRevision"] == ""
     state.on_host(HostMemory(peak_bytes=2000, held_peak_bytes=1900))
     state.on_gpu(GpuMemory(device_bytes=1700))
     state.on_output("stdout", b"INFO 01-11 15:51:18 [a.py:1] Model loading took 1.0 GiB and 8 s\n")
