@@ -52,22 +52,21 @@ def direction(step: PastStep) -> int:
 def judge(
     history: Sequence[PastStep], diagnosis: Diagnosis, node: str = ""
 ) -> tuple[PastStep, ...]:
-    """The history with its last step's effect marked by the failure that came after it, on
-    `node`."""
-    if not history or history[-1].effect or diagnosis.cause in FROM_OUTSIDE:
+    """The history with the effect of its open steps marked by the failure that came after them, on
+    `node`. More than the last one is open where a step answered what happened from outside, as a
+    raised memory request that no node had free: that judged nothing, but its answer is a step."""
+    if diagnosis.cause in FROM_OUTSIDE:
         return tuple(history)
-    last = history[-1]
-    return (
-        *history[:-1],
-        replace(last, effect=_effect(last, tuple(history[:-1]), diagnosis, node)),
-    )
+    judged: list[PastStep] = []
+    for step in history:
+        effect = step.effect or _effect(step, tuple(judged), diagnosis, node)
+        judged.append(replace(step, effect=effect))
+    return tuple(judged)
 
 
 def judge_healthy(history: Sequence[PastStep]) -> tuple[PastStep, ...]:
-    """The history with its last step marked as having helped."""
-    if not history or history[-1].effect:
-        return tuple(history)
-    return (*history[:-1], replace(history[-1], effect="Helped"))
+    """The history with its open steps marked as having helped."""
+    return tuple(replace(step, effect=step.effect or "Helped") for step in history)
 
 
 def _effect(last: PastStep, before: tuple[PastStep, ...], now: Diagnosis, node: str) -> str:

@@ -44,6 +44,10 @@ def unplaced(
     world.settle()
 
 
+def results(world: World) -> list[str]:
+    return [row["result"] for row in world.llmd["status"]["healing"]["history"]]
+
+
 def sized(name: str, size: str, **labels: str) -> dict[str, Any]:
     made = node(name, **labels)
     made["status"]["allocatable"]["memory"] = size
@@ -89,10 +93,24 @@ def test_a_raised_request_that_finds_no_place_goes_back_to_where_the_pod_ran() -
     assert "memory-request 41472Mi → 27Gi" in world.message()
     (told,) = [text for text in world.events.values() if "memory-request" in text]
     assert "no node has free what it was raised to against host_oom" in told
+    assert results(world) == ["Pending", "Pending"]
     world.roll()
     world.serve()
     world.settle()
     assert world.condition("Ready") == ("True", "ReplicasReady")
+    assert results(world) == ["Helped", "Helped"]
+    (healed,) = [text for (reason, _), text in world.events.items() if reason == "Healed"]
+    assert healed.startswith("Ready after memory-request 41472Mi → 27Gi against unschedulable_gpu")
+    assert world.settle() == []
+
+
+def test_a_raise_whose_request_was_taken_back_is_judged_by_the_next_kill_too() -> None:
+    world = rolled()
+    killed(world)
+    unplaced(world)
+    world.roll()
+    killed(world)
+    assert results(world) == ["Helped", "Helped", "Pending"]
 
 
 def test_memory_of_the_users_that_healing_may_raise_goes_back_too() -> None:

@@ -145,6 +145,39 @@ def test_what_is_judged_stays_judged():
     assert judge((), failure(OOM)) == ()
 
 
+RAISED = past("memory-limit", "16Gi", "24Gi", cause="host_oom", phase="weights")
+TAKEN_BACK = past("memory-request", "12Gi", "8Gi", cause="unschedulable_gpu", phase="scheduling")
+
+
+def effects(history):
+    return [step.effect for step in history]
+
+
+def test_what_was_open_when_the_pod_found_no_node_is_judged_once_it_runs():
+    assert effects(judge_healthy((RAISED, TAKEN_BACK))) == ["Helped", "Helped"]
+    assert effects(judge((RAISED, TAKEN_BACK), failure(OOM))) == ["Helped", "Helped"]
+    assert effects(judge((RAISED, TAKEN_BACK), failure("unschedulable_gpu"))) == ["", ""]
+
+
+def test_each_open_step_is_judged_by_what_it_answered():
+    cut = past("kv-cache-memory-bytes", 9, 8, tried_bytes=500, held_bytes=900)
+    moved = past("node", "a", "another", cause="admission_error", phase="scheduling")
+    again = failure(OOM, tried_bytes=500, reserved_bytes=900)
+    assert effects(judge((cut, moved), again)) == ["NoEffect", "Helped"]
+    unclear = past("kv-cache-memory-bytes", 10, 9, effect="Unclear")
+    blind = past("kv-cache-memory-bytes", 9, 8)
+    assert effects(judge((unclear, blind, moved), failure(OOM))) == [
+        "Unclear",
+        "NoEffect",
+        "Helped",
+    ]
+
+
+def test_a_step_that_was_left_open_before_a_judged_one_is_judged_too():
+    served = replace(TAKEN_BACK, effect="Helped")
+    assert effects(judge_healthy((RAISED, served))) == ["Helped", "Helped"]
+
+
 def test_a_direction_may_be_reversed_once():
     down = past("gpu-memory-utilization", 0.9, 0.85)
     up = past("gpu-memory-utilization", 0.85, 0.88)
