@@ -156,7 +156,7 @@ def arguments_of(args: Mapping[str, Any], facts: ModelFacts, engine: Engine) -> 
         kv_cache_dtype=_text(values, "kv_cache_dtype") or "auto",
         block_size=_count(values, "block_size"),
         dtype=_text(values, "dtype"),
-        enforce_eager=values.get("enforce_eager", False) is not False,
+        enforce_eager=_flag(values, "enforce_eager") or False,
         enable_chunked_prefill=_flag(values, "enable_chunked_prefill"),
         cpu_offload_gib=_number(values, "cpu_offload_gb"),
         extra=tuple(_extra(values)),
@@ -219,5 +219,12 @@ def _text(values: Mapping[str, Any], name: str) -> str | None:
 
 
 def _flag(values: Mapping[str, Any], name: str) -> bool | None:
+    """True or False, also as the words or numbers that stand for them; None is not given."""
     value = values.get(name)
-    return value if isinstance(value, bool) else None
+    if value is None:
+        return None
+    known = {"true": True, "1": True, "false": False, "0": False}
+    flag = known.get(str(value).casefold())
+    if flag is None:
+        raise RowError(f"args.{name} must be true or false, not {value!r:.40}")
+    return flag

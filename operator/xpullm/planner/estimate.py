@@ -59,8 +59,10 @@ def judge(where: Target, arguments: Arguments, *, explain: bool = False) -> Esti
         ledger = explained(where, arguments, all_sizes, ledger)
     failure = _start_failure(where, arguments, all_sizes)
     host = host_memory(where, arguments, all_sizes) if explain else None
+    doubts = assumed(where)
     if failure is not None:
         limiting, missing, reason = failure
+        reason = f"{reason}; {doubts}" if doubts else reason
         return Estimate(False, False, reason, ledger, host, limiting, missing)
     if ledger.free_bytes < 0:
         missing = -ledger.free_bytes
@@ -68,8 +70,22 @@ def judge(where: Target, arguments: Arguments, *, explain: bool = False) -> Esti
             f"starts, but may run out of memory under full load: {_gib(missing)} GiB short of what"
             " it allocates outside its own accounting"
         )
+        reason = f"{reason}; {doubts}" if doubts else reason
         return Estimate(True, False, reason, ledger, host, "reserve", missing)
-    return Estimate(True, True, "", ledger, host)
+    return Estimate(True, True, doubts, ledger, host)
+
+
+def assumed(where: Target) -> str:
+    """What the answer rests on without being told: "" or "assumed: ..." for people."""
+    if not where.facts.unsure and not where.engine.assumed:
+        return ""
+    doubts = list(where.facts.unsure)
+    if where.engine.assumed:
+        doubts.append(
+            f"{where.engine.name} {where.engine.version} isn't in the catalogue; counted as"
+            f" {where.accounting.title}"
+        )
+    return f"assumed: {'; '.join(doubts)}"
 
 
 def ledger_of(where: Target, arguments: Arguments, s: Sizes) -> Ledger:

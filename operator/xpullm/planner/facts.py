@@ -9,6 +9,7 @@ from typing import Any
 from xpullm.catalog import Family, families, quantizations
 from xpullm.planner.fields import FactsError, Fields
 from xpullm.planner.stored import Stored, stored_format
+from xpullm.planner.unread import refuse_unread
 
 REQUIRED = (
     "hidden_size",
@@ -124,6 +125,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
     known = families()
     family = known.get(model_type) or known.get(str(config.get("model_type") or "")) or known[""]
     if not family.name:
+        refuse_unread(fields, model_type)
         unsure.append(
             f"architecture {model_type or 'unnamed'!r} isn't known; computed as a decoder with a"
             " gated MLP"
@@ -139,7 +141,9 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
     layers = fields.count("num_hidden_layers", high=4096)
     heads = fields.count("num_attention_heads")
     head_dim = fields.optional("head_dim") or max(1, hidden // heads)
-    experts = fields.first("num_experts", "num_local_experts", "n_routed_experts")
+    experts = fields.first(
+        "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"
+    )
     intermediate = fields.optional("intermediate_size") or fields.optional("ffn_dim")
     expert_intermediate = fields.optional("moe_intermediate_size") or intermediate
     if not intermediate and not (experts and expert_intermediate):
@@ -147,8 +151,8 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
     kinds = _layer_kinds(fields, layers, unsure)
     mla = fields.optional("kv_lora_rank")
     linear = kinds[2] > 0
-    shared = fields.optional("shared_expert_intermediate_size") or fields.optional(
-        "n_shared_experts"
+    shared = fields.optional("shared_expert_intermediate_size") or fields.first(
+        "n_shared_experts", "moe_num_shared_experts"
     ) * (expert_intermediate if experts else 0)
     max_position = fields.optional("max_position_embeddings") or _default_position(unsure)
     multimodal = (
@@ -178,7 +182,9 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         or fields.optional("num_key_value_heads")
         or heads,
         experts=experts,
-        experts_per_token=fields.first("num_experts_per_tok", "num_experts_per_token", "moe_topk")
+        experts_per_token=fields.first(
+            "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k"
+        )
         or (2 if experts else 0),
         expert_intermediate=expert_intermediate if experts else 0,
         shared_intermediate=shared if experts else 0,
@@ -284,11 +290,18 @@ def _counted(
 
 
 def _moe_layers(fields: Fields, layers: int) -> int:
-    dense = fields.optional("first_k_dense_replace")
+    dense = fields.first("first_k_dense_replace", "moe_layer_start_index")
     only = fields.get("mlp_only_layers")
     if isinstance(only, (list, tuple)):
         dense += len(only)
-    step = fields.optional("decoder_sparse_step") or fields.optional("moe_layer_freq") or 1
+    listed = fields.get("moe_layer_freq")
+    if isinstance(listed, (list, tuple)):  # a mark per layer (DeepSeek, MiMo)
+        if len(listed) != layers:
+            raise FactsError(
+                "moe_layer_freq", listed, f"has {len(listed)} marks for {layers} layers"
+            )
+        return sum(1 for mark in listed if mark)
+    step = fields.first("decoder_sparse_step", "moe_layer_freq", "moe_layer_interval") or 1
     return max(0, (layers - dense) // step)
 
 

@@ -31,6 +31,10 @@ class Fields:
         """The raw value, None where it is missing."""
         return self._values.get(name)
 
+    def names(self) -> tuple[str, ...]:
+        """All names that are there and are text."""
+        return tuple(n for n in self._values if isinstance(n, str))
+
     def mapping(self, name: str) -> Mapping[str, Any]:
         """A nested object; empty where there is none."""
         value = self._values.get(name)

@@ -92,6 +92,7 @@ class HostMemory:
 class Estimate:
     """Answer for given arguments. `starts`/`safe` are None when it can't be told; then `reason`.
 
+    `reason` also names, after "assumed:", what the answer rests on without being told.
     `safe`: it also holds the worst load that the arguments allow. `limiting` names the ledger term
     that decides, `missing_bytes` by how much it is too big (0 when it fits).
     """

@@ -74,6 +74,26 @@ def test_what_does_not_start_says_why(change: dict[str, Any], word: str) -> None
     assert word in answer["reason"]
 
 
+def test_what_an_answer_assumes_is_said() -> None:
+    unknown = {**ROW, "config": {**ROW["config"], "model_type": "brand_new"}}
+    assert estimate_row(unknown)["reason"] == (
+        "assumed: architecture 'brand_new' isn't known; computed as a decoder with a gated MLP"
+    )
+    newer = estimate_row({**ROW, "engine_version": "0.40.0"})["reason"]
+    assert newer.startswith("assumed: vllm 0.40.0 isn't in the catalogue; counted as V1 unified")
+    failing = estimate_row({**unknown, "device_total_gib": 15.5})["reason"]
+    assert failing.startswith("weights do not fit")
+    assert "; assumed: architecture 'brand_new'" in failing
+
+
+@pytest.mark.parametrize(
+    ("given", "same_as"), [(None, False), ("false", False), ("True", True), (0, False), (1, True)]
+)
+def test_a_switch_in_other_words(given: Any, same_as: bool) -> None:
+    rows = [{**ROW, "args": {**ROW["args"], "enforce_eager": v}} for v in (given, same_as)]
+    assert estimate_row(rows[0]) == estimate_row(rows[1])
+
+
 @pytest.mark.parametrize(
     ("row", "word"),
     [

@@ -101,6 +101,48 @@ def test_an_unknown_architecture_is_marked() -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"moe_num_primary_experts": 64, "moe_top": 6}, ["moe_num_primary_experts", "moe_top"]),
+        ({"mamba_d_state": 128}, ["mamba_d_state", "layer_types", "linear_*"]),
+        ({"layers_block_type": ["mamba", "attention"]}, ["layers_block_type", "layer_types"]),
+        ({"hybrid_override_pattern": "M-*-"}, ["hybrid_override_pattern", "layer_types"]),
+        ({"ssm_state_size": 128}, ["ssm_state_size", "layer_types"]),
+    ],
+)
+def test_experts_and_states_of_an_unknown_architecture_are_no_silent_guess(
+    change: dict[str, Any], names: list[str]
+) -> None:
+    with pytest.raises(FactsError, match="isn't understood") as caught:
+        parse_config({**QWEN2_7B, "model_type": "brand_new", **change})
+    assert all(name in str(caught.value) for name in (*names, "spec.model.facts"))
+
+
+def test_how_an_unknown_architecture_chooses_its_experts_does_not_matter() -> None:
+    routing = {"num_experts": 8, "moe_router_dtype": "float32", "moe_aux_loss_coeff": 0.001}
+    empty = {"moe_experts": None, "mamba_d_state": 0, "layers_block_type": []}
+    facts = parse_config({**QWEN2_7B, "model_type": "brand_new", **routing, **empty})
+    assert (facts.experts, facts.moe_layers) == (8, 28)
+
+
+def test_ernie_names_its_experts_in_its_own_way() -> None:
+    own = {
+        "moe_num_experts": 64, "moe_k": 6, "moe_intermediate_size": 1536,
+        "moe_num_shared_experts": 2, "moe_layer_start_index": 1,
+    }  # fmt: skip
+    facts = parse_config({**QWEN2_7B, "model_type": "ernie4_5_moe", **own})
+    assert (facts.experts, facts.experts_per_token, facts.moe_layers) == (64, 6, 27)
+    assert (facts.expert_intermediate, facts.shared_intermediate) == (1536, 3072)
+
+
+def test_a_mark_per_layer_says_which_have_experts() -> None:
+    experts = {**QWEN2_7B, "num_experts": 64, "moe_layer_freq": [0] + [1] * 27}
+    assert parse_config(experts).moe_layers == 27
+    with pytest.raises(FactsError, match=r"moe_layer_freq .* has 2 marks for 28 layers"):
+        parse_config({**experts, "moe_layer_freq": [0, 1]})
+
+
+@pytest.mark.parametrize(
     ("change", "field", "problem"),
     [
         ({"hidden_size": None}, "hidden_size", "is missing"),
