@@ -135,6 +135,9 @@ def accountings() -> Mapping[str, Accounting]:
             hybrid_groups=row["hybrid_groups"],
             v2_runner=row.get("v2_runner", ""),
             v2_architectures=frozenset(row.get("v2_architectures", ())),
+            expert_multiples=MappingProxyType(
+                {p: (n[0], n[1]) for p, n in row.get("expert_multiples", {}).items()}
+            ),
             sampler=samplers[row["sampler"]],
             v2_sampler=samplers["v2"],
             runtimes=MappingProxyType({r.platform: r for r in used}),

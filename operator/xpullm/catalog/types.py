@@ -152,8 +152,9 @@ class Accounting:
     `total`: "driver" (0.95 x usable on Intel) or "torch". `pin`: the flag that sets the pool's
     size directly, or "". `prefill_follows_context`: without chunked prefill the batch is raised to
     the model length. `hybrid_groups`: layers of different kinds share one pool in groups; else
-    window layers take full length. `v2_runner`: "" or "dense" or "listed"; `v2_architectures`
-    run on the V2 runner in any case.
+    window layers take full length. `expert_multiples`, by platform: what the hidden and the
+    intermediate size of MXFP4 experts are rounded up to. `v2_runner`: "" or "dense" or "listed";
+    `v2_architectures` run on the V2 runner in any case.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Accounting:
     hybrid_groups: bool
     v2_runner: str
     v2_architectures: frozenset[str]
+    expert_multiples: Mapping[str, tuple[int, int]]
     sampler: Sampler
     v2_sampler: Sampler
     runtimes: Mapping[str, Runtime]
@@ -182,9 +184,10 @@ class Family:
 
     `gated_mlp`: gate and up projections (3 matrices), else 2. `keeps_gate_up`: the engine's MLP
     holds the gate_up output while it computes the down projection. `qkv_bias`, `qk_norm`, `norms`
-    per layer. `head_before_tie`: the engine builds an output head and drops it when tying, so that
-    loading needs one more. `always_tied`; `transformers_backend`: run through transformers (no
-    rotary table of its own). `output_gate`: the query projection has twice its size.
+    per layer. `expert_bias`: experts have biases. `head_before_tie`: the engine builds an output
+    head and drops it when tying, so that loading needs one more. `always_tied`;
+    `transformers_backend`: run through transformers (no rotary table of its own). `output_gate`:
+    the query projection has twice its size.
     `multimodal`: has an encoder besides the text model, of `vision_millions` parameters where the
     config has no vision_config; its largest item takes `encoder_item_tokens`, each costing
     `encoder_token_kib` of activations and encoder cache.
@@ -196,6 +199,7 @@ class Family:
     qkv_bias: bool
     qk_norm: bool
     norms: int
+    expert_bias: bool
     head_before_tie: bool
     always_tied: bool
     transformers_backend: bool

@@ -70,6 +70,7 @@ class ModelFacts:
     qk_norm: bool
     output_gate: bool
     norms: int
+    expert_bias: bool
     head_before_tie: bool
     transformers_backend: bool
     multimodal: bool
@@ -206,6 +207,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         qk_norm=family.qk_norm,
         output_gate=family.output_gate,
         norms=family.norms,
+        expert_bias=family.expert_bias,
         head_before_tie=family.head_before_tie,
         transformers_backend=family.transformers_backend,
         multimodal=multimodal,

@@ -166,8 +166,8 @@ def _mlp(facts: ModelFacts, moe: bool, tensor: int) -> tuple[Linear, ...]:
         )
     inner = -(-facts.expert_intermediate // tensor)
     experts = (
-        Linear("experts.w13", h, 2 * inner, facts.experts, expert=True),
-        Linear("experts.w2", inner, h, facts.experts, expert=True),
+        Linear("experts.w13", h, 2 * inner, facts.experts, facts.expert_bias, expert=True),
+        Linear("experts.w2", inner, h, facts.experts, facts.expert_bias, expert=True),
         Linear("router", h, facts.experts, kept_16bit=True),
     )
     if not facts.shared_intermediate:

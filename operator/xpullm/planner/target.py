@@ -60,7 +60,14 @@ def target(
     return Target(
         facts=facts,
         quantization=quantization,
-        form=weight_format(quantization, facts.stored, engine, runtime, element),
+        form=weight_format(
+            quantization,
+            facts.stored,
+            engine,
+            runtime,
+            element,
+            accounting.expert_multiples.get(platform, (1, 1)),
+        ),
         engine=engine,
         accounting=accounting,
         runtime=runtime,
@@ -81,6 +88,7 @@ def weight_format(
     engine: Engine,
     runtime: Runtime,
     element: int,
+    expert_multiples: tuple[int, int] = (1, 1),
 ) -> WeightFormat:
     """The layout of one quantization: the checkpoint's own numbers where it has them."""
     bits, group = quantization.weight_bits, quantization.group_size
@@ -99,4 +107,5 @@ def weight_format(
         lm_head=quantization.lm_head or bool(stored and stored.lm_head),
         on_device=engine.host_staging != "full",
         max_split=runtime.max_split_bytes,
+        expert_multiples=expert_multiples if quantization.moe_only else (1, 1),
     )

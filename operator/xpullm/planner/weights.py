@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from xpullm.catalog import Quantization
@@ -34,6 +34,7 @@ class WeightFormat:
 
     `bits` is 0 for formats with a fixed size per weight. `zero_bits`: of one group's zero point.
     `kept`: parts of a layer that the checkpoint keeps in 16 bit.
+    `expert_multiples`: what the hidden and intermediate size of experts are rounded up to.
     `on_device`: an online quantization stages the 16-bit matrix there.
     """
 
@@ -46,6 +47,7 @@ class WeightFormat:
     lm_head: bool
     on_device: bool
     max_split: int
+    expert_multiples: tuple[int, int] = (1, 1)
 
 
 def applies(form: WeightFormat, linear: Linear) -> bool:
@@ -59,6 +61,17 @@ def applies(form: WeightFormat, linear: Linear) -> bool:
 def is_plain(form: WeightFormat) -> bool:
     """No quantization at all."""
     return not form.quantization.weight_bits and form.quantization.linear_bytes >= 2
+
+
+def padded(form: WeightFormat, linear: Linear) -> Linear:
+    """The matrix as the format's kernel needs it: experts rounded up in both directions."""
+    hidden, inner = form.expert_multiples
+    if not linear.expert or (hidden, inner) == (1, 1):
+        return linear
+    if linear.name == "experts.w13":  # gate and up are rounded up each
+        half = up(linear.outputs // 2, inner)
+        return replace(linear, inputs=up(linear.inputs, hidden), outputs=2 * half)
+    return replace(linear, inputs=up(linear.inputs, inner), outputs=up(linear.outputs, hidden))
 
 
 def tensors(form: WeightFormat, linear: Linear) -> tuple[int, ...]:
@@ -138,7 +151,8 @@ def _load_layers(
 
 def _load_layer(form: WeightFormat, layer: Layer, heap: Allocator) -> None:
     online = form.quantization.online and form.on_device
-    for linear in layer.linears:
+    for given in layer.linears:
+        linear = padded(form, given)
         staged = heap.take(linear.weights * form.element) if online else 0
         for size in tensors(form, linear):
             if size:
@@ -146,7 +160,7 @@ def _load_layer(form: WeightFormat, layer: Layer, heap: Allocator) -> None:
         if staged:
             heap.give(staged)
         if linear.bias:
-            heap.take(linear.outputs * form.element)
+            heap.take(linear.outputs * linear.copies * form.element)
     heap.take(layer.small * form.element)
 
 
