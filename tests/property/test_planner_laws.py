@@ -153,6 +153,23 @@ def test_what_is_infeasible_says_what_is_missing(
         assert made.ledger.free_bytes <= -made.missing_bytes
 
 
+@given(requests(), st.integers(1, 16), st.none() | st.integers(1, 16))
+def test_every_rank_of_a_plan_takes_whole_heads(
+    request: PlanRequest, count: int, tensor: int | None
+) -> None:
+    """vLLM config/model.py and layers/linear.py: heads are cut among ranks, or, of key-value heads
+    fewer than ranks, each is held by equally many."""
+    made = plan(replace(request, count=count, user=UserArguments(tensor_parallel_size=tensor)))
+    facts = request.facts
+    if isinstance(made, Infeasible):
+        return
+    ranks = made.arguments.tensor_parallel_size
+    assert facts.heads % ranks == facts.intermediate % ranks == 0
+    if not facts.is_mla:
+        kv_heads = facts.kv_heads
+        assert (ranks % kv_heads if ranks > kv_heads else kv_heads % ranks) == 0
+
+
 @given(requests(), st.integers(1, 8 * GIB))
 def test_more_memory_never_yields_less(request: PlanRequest, more: int) -> None:
     request = replace(request, count=request.count or 1)

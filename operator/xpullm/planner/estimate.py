@@ -6,6 +6,7 @@ from __future__ import annotations
 from math import ceil
 
 from xpullm.catalog import GPU, Engine, Quantization
+from xpullm.planner.division import EXPERT_PARALLEL, undivided
 from xpullm.planner.explain import explained
 from xpullm.planner.facts import ModelFacts
 from xpullm.planner.host import host_memory
@@ -189,11 +190,9 @@ def argument_problem(where: Target, arguments: Arguments, s: Sizes) -> str:
             f"with prefix caching max-num-batched-tokens {arguments.max_num_batched_tokens} must"
             f" hold one cache block of {block} tokens; raise it to at least that"
         )
-    if facts.heads % arguments.tensor_parallel_size:
-        return (
-            f"{facts.heads} attention heads are not divisible by tensor-parallel-size"
-            f" {arguments.tensor_parallel_size}"
-        )
+    tensor, extra = arguments.tensor_parallel_size, arguments.extra
+    if tensor > 1 and (problem := undivided(facts, tensor, EXPERT_PARALLEL in dict(extra))):
+        return f"tensor-parallel-size {tensor}: {problem}"
     if facts.layers < arguments.pipeline_parallel_size:
         return f"{facts.layers} layers are fewer than pipeline stages"
     if not 0 < utilization(where, arguments) <= 1:

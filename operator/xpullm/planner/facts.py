@@ -165,9 +165,17 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         architecture=_first_architecture(config),
         model_type=model_type,
         hidden=hidden,
+    kv_heads = fields.optional("num_key_value_heads") or heads
+    global_kv_heads = fields.optional("num_global_key_value_heads") or kv_heads
+    for name, count in (
+        ("num_key_value_heads", kv_heads),
+        ("num_global_key_value_heads", global_kv_heads),
+    ):
+        if heads % count and not mla:  # vLLM attention/layer.py: num_heads % num_kv_heads == 0
+            raise FactsError(name, count, f"must divide num_attention_heads, which is {heads}")
         layers=layers,
         heads=heads,
-        kv_heads=fields.optional("num_key_value_heads") or heads,
+        kv_heads=kv_heads,
         head_dim=head_dim,
         intermediate=intermediate,
         vocab=fields.count("vocab_size"),
@@ -179,9 +187,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         linear_layers=kinds[2],
         window=fields.optional("sliding_window") if kinds[1] else 0,
         global_head_dim=fields.optional("global_head_dim") or head_dim,
-        global_kv_heads=fields.optional("num_global_key_value_heads")
-        or fields.optional("num_key_value_heads")
-        or heads,
+        global_kv_heads=global_kv_heads,
         experts=experts,
         experts_per_token=fields.first(
             "num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k"

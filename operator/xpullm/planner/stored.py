@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 from xpullm.catalog import Quantization
@@ -12,7 +13,8 @@ from xpullm.catalog import Quantization
 @dataclass(frozen=True, slots=True)
 class Stored:
     """The checkpoint's own format: catalogue name, bits per weight, group size (0: channel), zero
-    points, whether the head is quantized, and which parts of a layer are kept in 16 bit."""
+    points, whether the head is quantized, which parts of a layer are kept in 16 bit, and the side
+    of the blocks that share a scale (0: none)."""
 
     name: str
     method: str
@@ -21,6 +23,7 @@ class Stored:
     symmetric: bool
     lm_head: bool
     kept: frozenset[str] = frozenset()
+    block: int = 0
 
 
 def stored_format(config: Mapping[str, Any], known: Mapping[str, Quantization]) -> Stored | None:
@@ -37,7 +40,7 @@ def stored_format(config: Mapping[str, Any], known: Mapping[str, Quantization]) 
     name = next((n for n, q in known.items() if method in q.methods), method)
     bits, group, symmetric = _layout(values, known.get(name))
     head = values.get("lm_head") is True
-    return Stored(name, method, bits, group, symmetric, head, _kept(values))
+    return Stored(name, method, bits, group, symmetric, head, _kept(values), _block(values))
 
 
 def _layout(values: Mapping[str, Any], entry: Quantization | None) -> tuple[int, int, bool]:
@@ -51,6 +54,15 @@ def _layout(values: Mapping[str, Any], entry: Quantization | None) -> tuple[int,
         bits = entry.weight_bits or round(entry.linear_bytes * 8) if entry else 16
     size = _number(group) if group is not None else (entry.group_size if entry else 0)
     return bits, size, symmetric
+
+
+def _block(values: Mapping[str, Any]) -> int:
+    """Side of a block (fp8: weight_block_size, compressed-tensors: block_structure); of an oblong
+    one the least that both sides divide."""
+    shape = values.get("weight_block_size") or _compressed_weights(values).get("block_structure")
+    if not isinstance(shape, (list, tuple)) or len(shape) != 2:
+        return 0
+    return lcm(*(_number(side) for side in shape))
 
 
 def _compressed_weights(values: Mapping[str, Any]) -> Mapping[str, Any]:

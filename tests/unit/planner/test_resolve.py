@@ -111,7 +111,7 @@ def test_what_the_catalogue_refuses(given: Any, reason: str, field: str, words: 
         (
             [("num-gpu-blocks-override", "9"), ("max-model-len", "999999")],
             "max-model-len",
-            ["131072"],
+            ["32768"],
         ),
         ([("tensor-parallel-size", "3")], "tensor-parallel-size", ["28 attention heads"]),
     ],
@@ -150,8 +150,8 @@ A770 = "arc-a770-16g"
             "--pipeline-parallel-size 2 and --tensor-parallel-size 2 needs 4 cards",
         ),
         (
-            QWEN2, None, [("tensor-parallel-size", "14")], "",
-            "--tensor-parallel-size 14 needs 14 cards; set spec.gpu.count to 14",
+            "Qwen/Qwen1.5-7B-Chat", None, [("tensor-parallel-size", "16")], "",
+            "--tensor-parallel-size 16 needs 16 cards; set spec.gpu.count to 16",
         ),
     ],
 )  # fmt: skip
