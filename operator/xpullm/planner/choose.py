@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xpullm.planner.build import target_of
 from xpullm.planner.division import ranks
+from xpullm.planner.estimate import argument_problem
 from xpullm.planner.request import Choice, PlanRequest
 from xpullm.planner.search import Found, Wish, search
 from xpullm.planner.types import Learned
@@ -22,3 +23,14 @@ def search_choice(
         if best is not None and best.complete and best.context == wish.context:
             break
     return best
+
+
+def proven(
+    request: PlanRequest, choice: Choice, count: int, wish: Wish, learned: Learned
+) -> Found | None:
+    """As `search_choice`, and the engine takes the arguments: what `plan` would answer with."""
+    found = search_choice(request, choice, count, wish, learned)
+    if found is None:
+        return None
+    where = target_of(request, choice, found.arguments.dtype)
+    return None if argument_problem(where, found.arguments, found.sizes) else found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from xpullm.catalog import quantizations
-from xpullm.planner.alternatives import TEXT_ONLY, infeasible
+from xpullm.planner.alternatives import infeasible
 from xpullm.planner.build import build, over_single_allocation, target_of
+from xpullm.planner.changes import TEXT_ONLY
 from xpullm.planner.choose import search_choice
 from xpullm.planner.combine import incompatible, own_format
 from xpullm.planner.division import possible
