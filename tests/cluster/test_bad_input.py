@@ -98,7 +98,7 @@ WRONG = [
     Wrong("model", {"model": {"id": "acme/unheard-of"}}, "UnknownModel", "spec.model.id",
           ("acme/unheard-of", "spec.model.facts")),
     Wrong("context", {"serving": {"contextLength": 1_000_000}}, "ContextTooLong",
-          "spec.serving.contextLength", ("1000000", "131072")),
+          "spec.serving.contextLength", ("1000000", "32768")),
     Wrong("count", {"gpu": {"type": CARD, "count": 3}}, "InvalidArgument", "spec.gpu.count",
           ("3", "28 attention heads", "use 1, 2 or 4")),
     Wrong("size", {"model": {"id": "Qwen/Qwen2-72B-Instruct"}, "quantization": "fp16",

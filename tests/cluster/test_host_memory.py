@@ -53,10 +53,10 @@ def test_kills_end_at_the_nodes_memory_and_with_a_persons_turn(live: World) -> N
             killed(live, name)
             seen.append(memory(live, name))
         assert seen == [
-            ("27Gi", "31Gi"),
-            ("41472Mi", "47616Mi"),
-            ("57079Mi", "64Gi"),
-            ("57079Mi", "64Gi"),
+            ("27392Mi", "31488Mi"),
+            ("41199Mi", "47360Mi"),
+            ("57010Mi", "64Gi"),
+            ("57010Mi", "64Gi"),
         ]
         live.end(name, KILLED, 137, "OOMKilled")
         message = live.until(name, "LadderExhausted")
@@ -84,14 +84,14 @@ def test_a_request_that_the_scheduler_cannot_place_goes_back(live: World) -> Non
     }
     live.cluster.apply(other)
     with live.deployed("placed", **SPEC) as name:
-        assert memory(live, name) == ("27Gi", "31Gi")
+        assert memory(live, name) == ("27392Mi", "31488Mi")
         live.end(name, KILLED, 137, "OOMKilled")
         live.wait(lambda: len(live.healing(name).get("history", ())) == 2, told="for two steps")
-        assert memory(live, name) == ("27Gi", "47616Mi")
+        assert memory(live, name) == ("27392Mi", "47360Mi")
         raised, back = live.healing(name)["history"]
-        assert (raised["argument"], raised["to"]) == ("memory-limit", "47616Mi")
+        assert (raised["argument"], raised["to"]) == ("memory-limit", "47360Mi")
         assert (back["argument"], back["from"], back["to"], back["cause"]) == (
-            "memory-request", "41472Mi", "27Gi", "unschedulable_gpu",
+            "memory-request", "41199Mi", "27392Mi", "unschedulable_gpu",
         )  # fmt: skip
         assert "Insufficient memory" in back["evidence"]
         live.serve(name)

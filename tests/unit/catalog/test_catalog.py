@@ -1,7 +1,11 @@
 """The catalogue is complete, consistent, and every entry says where it comes from."""
 
-import pytest
+import json
 
+import pytest
+from hack.generate import models as generator
+
+from xpullm.api import Model
 from xpullm.catalog import (
     accountings,
     default_engine,
@@ -127,8 +131,41 @@ def test_at_least_95_models_all_readable() -> None:
 
 
 def test_models_by_alias_and_in_any_case() -> None:
-    assert find_model("Qwen/Qwen2-7B-Instruct") is find_model("qwen/qwen2-7b")
+    assert find_model("google/gemma-2-9b-it") is find_model("GOOGLE/gemma-2-9b")
     assert find_model("nobody/nothing") is None
+
+
+@pytest.mark.parametrize(
+    "size", ["2-7B", "2-72B", "2.5-1.5B", "2.5-7B", "2.5-14B", "2.5-32B", "2.5-72B"]
+)
+def test_instruct_models_have_the_positions_of_their_own_config(size: str) -> None:
+    base, instruct = find_model(f"Qwen/Qwen{size}"), find_model(f"Qwen/Qwen{size}-Instruct")
+    assert base is not None
+    assert instruct is not None
+    assert base["config"]["max_position_embeddings"] == 131072
+    assert instruct["config"] == {**base["config"], "max_position_embeddings": 32768}
+
+
+def test_every_id_can_be_written_in_spec_model_id() -> None:
+    for name in models():
+        assert Model(id=name).id == name
+
+
+def test_the_generator_changes_nothing_in_what_it_made() -> None:
+    stored = json.loads(generator.CATALOGUE.read_text(encoding="utf-8"))
+    assert generator.tidy(stored) == stored
+    generator.check(stored)
+
+
+def test_the_generator_takes_remarks_off_aliases_and_refuses_other_ids() -> None:
+    survey = {"a/b": {"config": {}, "source": [], "aliases": ["a/b-it (another dtype)"]}}
+    tidied = generator.tidy(survey)
+    assert tidied["a/b"]["aliases"] == ["a/b-it"]
+    assert tidied["a/b"]["notes"] == "a/b-it: another dtype."
+    with pytest.raises(ValueError, match="a/b c"):
+        generator.check({"a/b c": {}})
+    with pytest.raises(ValueError, match="a/b"):
+        generator.check({"a/b": {"aliases": ["a/b"]}})
 
 
 def test_nearest_names() -> None:

@@ -158,7 +158,7 @@ class TestOutputs:
         assert values["requestGPU"] == 1
         assert values["image"].startswith("intelanalytics/ipex-llm-serving-xpu:")
         assert values["args"][values["args"].index("--max-num-seqs") + 1] == "4"
-        assert values["resources"]["limits"]["memory"] == "31Gi"  # as in the pod
+        assert values["resources"]["limits"]["memory"] == "31488Mi"  # as in the pod
         assert {"name": "VLLM_USE_V1", "value": "0"} in values["env"]
 
 

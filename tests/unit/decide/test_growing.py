@@ -51,7 +51,7 @@ def test_a_new_plan_begins_low_and_goes_up_to_the_target() -> None:
         seen.append(utilization(world))
         blocks.append(world.flags()["--num-gpu-blocks-override"])
     assert seen == [60, 65, 70, 75, 80, 80, 80]
-    assert list(dict.fromkeys(blocks)) == ["8733", "10501", "12269", "14037", "15805"]
+    assert list(dict.fromkeys(blocks)) == ["8788", "10556", "12324", "14092", "15860"]
     assert {effect for _, _, effect in history(world)} == {"Helped"}
     assert world.attempt() == 0
     assert later(world) == []
@@ -66,13 +66,13 @@ def test_a_step_of_growth_is_said() -> None:
     world.roll()
     world.settle()
     (told,) = [text for (reason, _), text in world.events.items() if reason == "UtilizationRaised"]
-    assert "8733 → 10501" in told
+    assert "8788 → 10556" in told
     assert "60 → 65 %" in told
     assert "attempt" not in world.message()
     assert world.llmd["status"]["healing"]["attempt"] == 0
     (row,) = world.llmd["status"]["healing"]["history"]
     assert (row["cause"], row["from"], row["to"], row["result"]) == (
-        "growth", "8733", "10501", "Pending",
+        "growth", "8788", "10556", "Pending",
     )  # fmt: skip
     world.serve()
     world.settle()

@@ -63,13 +63,13 @@ def largest(world: World) -> int | None:
 
 def test_repeated_kills_end_at_the_nodes_memory_with_a_persons_turn() -> None:
     world = rolled()
-    assert memory(world) == ("27Gi", "31Gi")
+    assert memory(world) == ("27392Mi", "31488Mi")
     killed(world)
-    assert memory(world) == ("41472Mi", "47616Mi")
+    assert memory(world) == ("41199Mi", "47360Mi")
     killed(world)
-    assert memory(world) == ("57079Mi", "64Gi")  # 64 GiB is what the node has
+    assert memory(world) == ("57010Mi", "64Gi")  # 64 GiB is what the node has
     killed(world)
-    assert memory(world) == ("57079Mi", "64Gi")
+    assert memory(world) == ("57010Mi", "64Gi")
     assert "--swap-space" in world.flags()
     assert float(world.flags()["--swap-space"]) == 0
     killed(world)
@@ -84,13 +84,13 @@ def test_a_raised_request_that_finds_no_place_goes_back_to_where_the_pod_ran() -
     world = rolled()
     killed(world)
     unplaced(world)
-    assert memory(world) == ("27Gi", "47616Mi")
+    assert memory(world) == ("27392Mi", "47360Mi")
     history = decode_history(world.deployment["metadata"]["annotations"]["xpullm.io/history"])
     assert [(step.lever, step.before, step.after) for step in history] == [
-        ("memory-limit", "31Gi", "47616Mi"),
-        ("memory-request", "41472Mi", "27Gi"),
+        ("memory-limit", "31488Mi", "47360Mi"),
+        ("memory-request", "41199Mi", "27392Mi"),
     ]
-    assert "memory-request 41472Mi → 27Gi" in world.message()
+    assert "memory-request 41199Mi → 27392Mi" in world.message()
     (told,) = [text for text in world.events.values() if "memory-request" in text]
     assert "no node has free what it was raised to against host_oom" in told
     assert results(world) == ["Pending", "Pending"]
@@ -100,7 +100,9 @@ def test_a_raised_request_that_finds_no_place_goes_back_to_where_the_pod_ran() -
     assert world.condition("Ready") == ("True", "ReplicasReady")
     assert results(world) == ["Helped", "Helped"]
     (healed,) = [text for (reason, _), text in world.events.items() if reason == "Healed"]
-    assert healed.startswith("Ready after memory-request 41472Mi → 27Gi against unschedulable_gpu")
+    assert healed.startswith(
+        "Ready after memory-request 41199Mi → 27392Mi against unschedulable_gpu"
+    )
     assert world.settle() == []
 
 
@@ -131,7 +133,7 @@ def test_where_that_does_not_help_either_it_waits_and_says_the_figure() -> None:
     unplaced(world)
     assert world.attempt() == 2
     assert world.condition("Reconciling") == ("True", "Unschedulable")
-    assert "the pod requests 27Gi of host memory, which healing has changed" in world.message()
+    assert "the pod requests 27392Mi of host memory, which healing has changed" in world.message()
 
 
 def test_a_first_plan_that_no_node_can_hold_names_its_figure() -> None:
@@ -141,7 +143,7 @@ def test_a_first_plan_that_no_node_can_hold_names_its_figure() -> None:
     unplaced(world)
     assert world.condition("Reconciling") == ("True", "Unschedulable")
     assert (
-        "the pod requests 27Gi of host memory, and the largest node that the pod may run on has"
+        "the pod requests 27392Mi of host memory, and the largest node that the pod may run on has"
         " 16.0 GiB: add a larger node, or set spec.pod.resources.requests.memory"
     ) in world.message()
     assert world.attempt() == 0

@@ -33,7 +33,7 @@ HUGE = {"model": {"id": "Qwen/Qwen2-72B-Instruct"}, "quantization": "fp16"}
         (
             {"serving": {"contextLength": 1_000_000}},
             "ContextTooLong",
-            ("spec.serving.contextLength", "1000000", "131072"),
+            ("spec.serving.contextLength", "1000000", "32768"),
         ),
         (
             {"engine": {"name": "vllm"}, "quantization": "sym_int4"},

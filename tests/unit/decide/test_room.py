@@ -59,7 +59,7 @@ def test_its_own_pods_hold_cards_too() -> None:
 
 def test_host_memory_that_the_pod_requests_must_be_free() -> None:
     world = two_nodes()
-    world.nodes[1]["status"]["allocatable"]["memory"] = "26Gi"  # the plan requests 27
+    world.nodes[1]["status"]["allocatable"]["memory"] = "26Gi"  # the plan requests 26.75
     assert not room(world)
     world.nodes[1]["status"]["allocatable"]["memory"] = "54Gi"
     world.fleet = Fleet(held={("node-b", "memory"): 28 << 30})
@@ -73,7 +73,7 @@ def test_host_memory_that_the_pod_requests_must_be_free() -> None:
 def test_pods_hold_the_memory_that_they_request() -> None:
     world = two_nodes()
     held = dict(holdings(world.pods, [], CARD))
-    assert held == {("node-a", "gpu.intel.com/i915"): 1, ("node-a", "memory"): 27 << 30}
+    assert held == {("node-a", "gpu.intel.com/i915"): 1, ("node-a", "memory"): 27392 << 20}
     world.pods[0]["spec"]["containers"][0]["resources"]["requests"]["memory"] = "much"
     assert dict(holdings(world.pods, [], CARD)) == {("node-a", "gpu.intel.com/i915"): 1}
 

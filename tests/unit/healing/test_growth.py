@@ -60,7 +60,7 @@ def way(request, policy=GROWING, health=HEALTHY):
 def test_five_points_at_a_time_up_to_the_target(request_):
     lever, values, seen = way(request_)
     assert lever == "num-gpu-blocks-override"
-    assert values == ["8733", "10501", "12269", "14037", "15805"]
+    assert values == ["8788", "10556", "12324", "14092", "15860"]
     assert seen == [60, 65, 70, 75, 80]
 
 
