@@ -102,7 +102,7 @@ def ledger_of(where: Target, arguments: Arguments, s: Sizes) -> Ledger:
         non_torch_bytes=s.runtime,
         graph_bytes=s.graphs,
         kv_cache_bytes=pool,
-        outside_bytes=s.hole + s.outside,
+        outside_bytes=s.hole,
         reserve_bytes=s.margin,
         free_bytes=free,
         kv_bytes_per_token=s.layout.token_bytes,

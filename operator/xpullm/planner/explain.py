@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from xpullm.planner.lora import SOURCE as LORA_SOURCE
+from xpullm.planner.lora import lora_slots
 from xpullm.planner.sizes import Sizes, batched_tokens, utilization
 from xpullm.planner.target import Target
 from xpullm.planner.types import Arguments, Ledger, Term
@@ -20,6 +22,7 @@ def explained(where: Target, arguments: Arguments, s: Sizes, ledger: Ledger) -> 
             where.runtime.context_source,
         ),
         _weights(where, arguments, s),
+        *_adapters(arguments, s),
         _activation(where, arguments, s),
         Term(
             "runtime",
@@ -59,11 +62,28 @@ def _weights(where: Target, arguments: Arguments, s: Sizes) -> Term:
     q, facts = where.quantization, where.facts
     return Term(
         "weights",
-        s.weights.resident,
+        s.weights.resident - s.lora,
         "matrices x bytes per weight + vocabulary x hidden x 2 + norms, blocks as allocated",
         f"{q.name}; {facts.layers} layers, hidden {facts.hidden}, vocabulary {facts.vocab}"
         f"{' (tied)' if facts.tied else ''}, {arguments.tensor_parallel_size} rank(s)",
         q.source,
+    )
+
+
+def _adapters(arguments: Arguments, s: Sizes) -> tuple[Term, ...]:
+    if not s.lora:
+        return ()
+    slots, rank, sharded = lora_slots(arguments)
+    return (
+        Term(
+            "LoRA adapters",
+            s.lora,
+            "slots x rank x 2 x sum of (inputs x fused matrices + outputs) of every adapted matrix"
+            " and of embedding and head",
+            f"max-loras {slots}, max-lora-rank {rank},"
+            f" {arguments.tensor_parallel_size} rank(s){', fully sharded' if sharded else ''}",
+            LORA_SOURCE,
+        ),
     )
 
 

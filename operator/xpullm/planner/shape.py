@@ -23,7 +23,7 @@ _FURTHER_RESERVE = 52 * MIB
 def room(where: Target, s: Sizes) -> int:
     """Bytes that the KV cache may take: the strictest of the reserve rules."""
     free = where.visible_bytes - where.context_bytes
-    inside = s.weights.resident + s.activation.peak + s.runtime + s.outside
+    inside = s.weights.resident + s.activation.peak + s.runtime
     graphs_inside = s.graphs - s.graphs_outside
     outside = s.hole + s.graphs_outside + s.margin + _FURTHER_RESERVE
     outside = max(outside, s.warmup + s.graphs_outside - s.activation.peak)

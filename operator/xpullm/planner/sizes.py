@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
 from xpullm.planner.activation import Activation, activation, graph_bytes
 from xpullm.planner.kv import KVLayout, kv_element_bytes, kv_layout
+from xpullm.planner.lora import lora_bytes
 from xpullm.planner.target import Target
 from xpullm.planner.types import Arguments
 from xpullm.planner.weights import Weights, is_plain, weights
@@ -22,6 +23,7 @@ class Sizes:
     """Bytes of one rank. `hole` is what the first real requests allocate outside the profile,
     `warmup` what the engine's own warm-up needs at once; `graphs_outside` graphs that no budget
     holds. `budget` is utilization x total; `pool` the KV cache that results (it may be negative).
+    `lora` is the part of the weights that adapters take.
     """
 
     weights: Weights
@@ -36,7 +38,7 @@ class Sizes:
     pool: int
     pinned: bool
     layout: KVLayout
-    outside: int
+    lora: int
     ranks: int
 
     @property
@@ -47,14 +49,7 @@ class Sizes:
     @property
     def used(self) -> int:
         """Everything but the KV cache, its context and its margin."""
-        return (
-            self.weights.resident
-            + self.activation.peak
-            + self.runtime
-            + self.graphs
-            + self.hole
-            + self.outside
-        )
+        return self.weights.resident + self.activation.peak + self.runtime + self.graphs + self.hole
 
 
 def utilization(target: Target, arguments: Arguments) -> float:
@@ -120,6 +115,9 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
         speculative,
         prefix_caching(arguments),
     )
+    lora = lora_bytes(facts, arguments)
+    if lora:
+        stage = _with_lora(stage, lora)
     budget = ceil(utilization(target, arguments) * target.total_bytes)
     offload = int((arguments.cpu_offload_gib or 0) * (1 << 30))
     if offload:
@@ -140,7 +138,7 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
         pool=pool,
         pinned=pinned,
         layout=layout,
-        outside=lora_bytes(target, arguments),
+        lora=lora,
         ranks=tensor * pipeline,
     )
 
@@ -185,6 +183,14 @@ def _with_draft(stage: Weights, layers: int, projection: int) -> Weights:
         stage.head,
         stage.layers,
         stage.other + more,
+    )
+
+
+def _with_lora(stage: Weights, lora: int) -> Weights:
+    """The adapters' slots, which follow the loaded model."""
+    resident = stage.resident + lora
+    return replace(
+        stage, resident=resident, peak=max(stage.peak, resident), other=stage.other + lora
     )
 
 
@@ -239,21 +245,3 @@ def prefix_caching(arguments: Arguments) -> bool:
     (vLLM config/model.py is_prefix_caching_supported), and keep one more state block with it."""
     value = dict(arguments.extra).get("enable-prefix-caching", "false")
     return value is None or value.casefold() == "true"
-
-
-def lora_bytes(target: Target, arguments: Arguments) -> int:
-    """Adapter slots: max_loras x rank x (in + out) of every adapted matrix, 16-bit."""
-    extra = dict(arguments.extra)
-    if "enable-lora" not in extra:
-        return 0
-    rank = _integer(extra.get("max-lora-rank"), 16)
-    slots = _integer(extra.get("max-loras"), 1)
-    facts = target.facts
-    widths = 4 * facts.hidden + 2 * facts.attention_width + 2 * facts.kv_width
-    widths += 3 * (facts.intermediate or facts.expert_intermediate)
-    per_layer = rank * widths * 2
-    return slots * facts.layers * per_layer // arguments.tensor_parallel_size
-
-
-def _integer(text: str | None, default: int) -> int:
-    return int(text) if text and text.isdigit() else default
