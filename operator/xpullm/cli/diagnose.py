@@ -241,6 +241,6 @@ def last_bytes(chunks: Iterable[bytes]) -> str:
 
 def answer_rows(source: IO[bytes]) -> None:
     """One JSON object per line in and out; a row that can't be read is answered, too."""
-    for row, wrong in rows(source):
+    for _, row, wrong in rows(source):
         answer = diagnose_row(row) | ({"reason": wrong} if wrong else {})
         sys.stdout.write(answered(answer))

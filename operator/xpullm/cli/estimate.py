@@ -56,14 +56,18 @@ def answer_one(path: str | None) -> None:
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}: empty; a row is a JSON object")
-    answer = next(answers(io.BytesIO(text.replace("\n", " ").encode())))
+    (answer,) = answers(io.BytesIO(text.replace("\n", " ").encode()), numbered=False)
     typer.echo(answered(answer, indent=2), nl=False)
     raise typer.Exit(2 if answer["starts"] is None else 0 if answer["safe"] else 3)
 
 
-def answers(source: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """One answer for each row, in order."""
+def answers(source: IO[bytes], *, numbered: bool = True) -> Iterator[dict[str, Any]]:
+    """One answer for each row, in order. A row without an id that can't be answered is named by
+    its line."""
     from xpullm.planner.batch import estimate_row, unanswered
 
-    for row, wrong in rows(source):
-        yield unanswered(wrong) if wrong else estimate_row(row)
+    for number, row, wrong in rows(source):
+        answer = unanswered(wrong) if wrong else estimate_row(row)
+        if numbered and not wrong and answer["starts"] is None and answer["id"] is None:
+            answer["reason"] = f"line {number}: {answer['reason']}"
+        yield answer

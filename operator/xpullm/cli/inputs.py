@@ -67,8 +67,8 @@ def opened(path: str | None) -> Iterator[IO[bytes]]:
         yield file
 
 
-def rows(source: IO[bytes]) -> Iterator[tuple[dict[str, Any], str]]:
-    """The JSON object of each line that is not empty; or none, and why it can't be read.
+def rows(source: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """Number and JSON object of each line that is not empty; or none, and why it can't be read.
 
     Memory is bounded, however long a line is.
     """
@@ -86,9 +86,9 @@ def rows(source: IO[bytes]) -> Iterator[tuple[dict[str, Any], str]]:
             if not isinstance(row, dict):
                 raise ValueError(f"must be a JSON object, is {type(row).__name__}")
         except (ValueError, RecursionError) as error:
-            yield {}, f"line {number}: not a JSON row: {error}"
+            yield number, {}, f"line {number}: not a JSON row: {error}"
         else:
-            yield row, ""
+            yield number, row, ""
 
 
 def answered(answer: Mapping[str, Any], indent: int | None = None) -> str:

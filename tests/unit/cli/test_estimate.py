@@ -81,6 +81,15 @@ class TestBatch:
         assert says in bad["reason"]
         assert (good["id"], good["starts"]) == ("after", True)
 
+    def test_a_bad_row_without_id_is_named_by_its_line(self, shell: Shell) -> None:
+        nameless = row(device_total_gib=None)
+        del nameless["id"]
+        ran = shell("estimate", "--batch", stdin=lines(row(), b"\n", nameless, b"x\n", row()))
+        reasons = [json.loads(line)["reason"] for line in ran.out.splitlines()]
+        assert reasons[1].startswith("line 3: device_total_gib is missing")
+        assert reasons[2].startswith("line 4: not a JSON row")
+        assert (reasons[0], reasons[3]) == ("", "")
+
     def test_a_row_that_is_too_long_is_answered_once(
         self, shell: Shell, monkeypatch: pytest.MonkeyPatch
     ) -> None:
