@@ -190,7 +190,9 @@ class Family:
     the query projection has twice its size.
     `multimodal`: has an encoder besides the text model, of `vision_millions` parameters where the
     config has no vision_config; its largest item takes `encoder_item_tokens`, each costing
-    `encoder_token_kib` of activations and encoder cache.
+    `encoder_token_kib` while it is encoded and `encoder_input_kib` of input. `encoder_video`: takes
+    videos too. `encoder_each_sequence`: V0 profiles an item in every sequence. `unmodelled`: what
+    the estimate leaves out, so that it can't be called safe.
     """
 
     name: str
@@ -208,6 +210,10 @@ class Family:
     vision_millions: int
     encoder_item_tokens: int
     encoder_token_kib: int
+    encoder_input_kib: int
+    encoder_video: bool
+    encoder_each_sequence: bool
+    unmodelled: str
     source: str
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xpullm.catalog import Accounting, Runtime, Sampler
+from xpullm.planner.encoder import EncoderLoad
 from xpullm.planner.facts import ModelFacts
 
 
@@ -26,6 +27,12 @@ class Activation:
     encoder: int
     unit: int
     sampler: Sampler
+    text: int
+    mlp_row: int
+
+    def with_encoder(self, encoder: EncoderLoad) -> int:
+        """The peak of a step that also encodes items which the profile did not."""
+        return _with_encoder(self.text, self.mlp_row, encoder) + self.experts
 
 
 def sampler_for(facts: ModelFacts, accounting: Accounting) -> Sampler:
@@ -50,7 +57,7 @@ def activation(
     activations_8bit: bool,
     compiled: bool,
     speculative_tokens: int,
-    encoder_tokens: int,
+    encoder: EncoderLoad,
 ) -> Activation:
     """The peak for one batch shape."""
     h, rows = facts.hidden, min(sequences, tokens) * (1 + speculative_tokens)
@@ -64,11 +71,20 @@ def activation(
     units = sampler.profile_units + (0.5 if element == 4 else 0.0)
     head = int(units * unit) + (tokens + rows) * h * element
     library = runtime.gemm_workspace_bytes
-    encoder = encoder_tokens * facts.encoder_token_bytes
     forward = max(mlp, attention + latent) + (0 if quantized else library)
     forward += runtime.compile_bytes if compiled else 0
-    peak = max(forward, head + library, encoder) + experts
-    return Activation(peak, mlp, attention, head, experts, latent, encoder, unit, sampler)
+    text = max(forward, head + library)
+    row = _mlp_elements(facts, tensor, activations_8bit) * element
+    seen = _with_encoder(text, row, encoder)
+    encoding = encoder.working + encoder.rows * row if encoder.working else 0
+    return Activation(
+        seen + experts, mlp, attention, head, experts, latent, encoding, unit, sampler, text, row
+    )
+
+
+def _with_encoder(text: int, row: int, encoder: EncoderLoad) -> int:
+    """Encoding with the rows that its item becomes, or the text model beside what is kept."""
+    return max(text + encoder.kept, encoder.working + encoder.rows * row)
 
 
 def _mlp_elements(facts: ModelFacts, tensor: int, activations_8bit: bool) -> int:

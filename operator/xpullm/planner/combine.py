@@ -64,6 +64,14 @@ def incompatible(facts: ModelFacts, gpu: GPU, engine: Engine, name: str) -> Refu
             engine.version,
             f"{engine.key} can't serve models with latent attention (MLA) on Intel GPUs; {way}",
         )
+    if facts.unmodelled:
+        return Refusal(
+            "IncompatibleEngine",
+            "spec.model.name",
+            facts.model_type,
+            f"no plan can be proven safe: the estimate leaves out {facts.unmodelled}; use another"
+            " model that sees images, such as Qwen/Qwen2.5-VL-7B-Instruct",
+        )
     known = quantizations()
     served = [n for n in engine.quantizations if n in known and engine.name in known[n].flags]
     if name not in known or name not in served:

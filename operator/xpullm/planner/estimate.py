@@ -73,14 +73,19 @@ def judge(where: Target, arguments: Arguments, *, explain: bool = False) -> Esti
         )
         reason = f"{reason}; {doubts}" if doubts else reason
         return Estimate(True, False, reason, ledger, host, "reserve", missing)
+    if where.facts.unmodelled:
+        return Estimate(True, False, f"can't be called safe; {doubts}", ledger, host, "activation")
     return Estimate(True, True, doubts, ledger, host)
 
 
 def assumed(where: Target) -> str:
     """What the answer rests on without being told: "" or "assumed: ..." for people."""
-    if not where.facts.unsure and not where.engine.assumed:
+    facts = where.facts
+    if not facts.unsure and not facts.unmodelled and not where.engine.assumed:
         return ""
-    doubts = list(where.facts.unsure)
+    doubts = list(facts.unsure)
+    if facts.unmodelled:
+        doubts.append(f"nothing is counted for {facts.unmodelled}")
     if where.engine.assumed:
         doubts.append(
             f"{where.engine.name} {where.engine.version} isn't in the catalogue; counted as"

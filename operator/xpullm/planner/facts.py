@@ -77,6 +77,10 @@ class ModelFacts:
     vision_params: int
     encoder_item_tokens: int
     encoder_token_bytes: int
+    encoder_input_bytes: int
+    encoder_video: bool
+    encoder_each_sequence: bool
+    unmodelled: str
     rotary_rows: int
     rotary_width: int
     rotary_tables: int
@@ -161,10 +165,6 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         or bool(outer.mapping("vision_config"))
         or _first_architecture(config).endswith("ForConditionalGeneration")
     )
-    return ModelFacts(
-        architecture=_first_architecture(config),
-        model_type=model_type,
-        hidden=hidden,
     kv_heads = fields.optional("num_key_value_heads") or heads
     global_kv_heads = fields.optional("num_global_key_value_heads") or kv_heads
     for name, count in (
@@ -173,6 +173,10 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
     ):
         if heads % count and not mla:  # vLLM attention/layer.py: num_heads % num_kv_heads == 0
             raise FactsError(name, count, f"must divide num_attention_heads, which is {heads}")
+    return ModelFacts(
+        architecture=_first_architecture(config),
+        model_type=model_type,
+        hidden=hidden,
         layers=layers,
         heads=heads,
         kv_heads=kv_heads,
@@ -220,6 +224,10 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         vision_params=_vision_params(outer, family, unsure) if multimodal else 0,
         encoder_item_tokens=family.encoder_item_tokens if multimodal else 0,
         encoder_token_bytes=family.encoder_token_kib * 1024 if multimodal else 0,
+        encoder_input_bytes=family.encoder_input_kib * 1024 if multimodal else 0,
+        encoder_video=family.encoder_video,
+        encoder_each_sequence=family.encoder_each_sequence,
+        unmodelled=family.unmodelled,
         rotary_rows=_rotary_rows(fields, max_position),
         rotary_width=_rotary_width(fields, head_dim),
         rotary_tables=2

@@ -7,6 +7,8 @@ from functools import lru_cache
 from math import ceil
 
 from xpullm.planner.activation import Activation, activation, graph_bytes
+from xpullm.planner.encoder import NONE as NO_ENCODER
+from xpullm.planner.encoder import encoder_load
 from xpullm.planner.kv import KVLayout, kv_element_bytes, kv_layout
 from xpullm.planner.lora import lora_bytes
 from xpullm.planner.target import Target
@@ -80,6 +82,7 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
     speculative, draft_layers = speculation(arguments)
     if draft_layers:
         stage = _with_draft(stage, facts.layers, target.form.element * facts.hidden**2 * 2)
+    encoder = encoder_load(target, arguments, tokens)
     act = activation(
         facts,
         accounting,
@@ -94,7 +97,7 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
         activations_8bit=target.activations_8bit,
         compiled=not arguments.enforce_eager,
         speculative_tokens=speculative,
-        encoder_tokens=encoder_tokens(target, arguments, tokens),
+        encoder=encoder if encoder.profiled else NO_ENCODER,
     )
     graphs = (
         0
@@ -123,6 +126,8 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
     if offload:
         stage = _offloaded(stage, offload)
     pool, pinned = _pool(target, arguments, budget, stage, act, non_torch, inside, layout)
+    # An encoder that the profile skips comes on top of it at the first request.
+    unseen = 0 if encoder.profiled else max(0, act.with_encoder(encoder) - act.peak)
     rows = target.compute_units * facts.vocab * 4 if act.sampler.runtime_rows else 0
     outside = act.sampler
     return Sizes(
@@ -131,7 +136,7 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
         runtime=non_torch,
         graphs=graphs,
         graphs_outside=graphs - inside,
-        hole=runtime.fixed_bytes + rows + int(outside.runtime_units * act.unit),
+        hole=runtime.fixed_bytes + rows + int(outside.runtime_units * act.unit) + unseen,
         warmup=runtime.fixed_bytes + rows + int(outside.warmup_units * act.unit),
         margin=runtime.margin_bytes,
         budget=budget,
@@ -223,21 +228,6 @@ def speculation(arguments: Arguments) -> tuple[int, int]:
     tokens = config.get("num_speculative_tokens")
     count = tokens if isinstance(tokens, int) and tokens > 0 else 1
     return count, 0 if str(config.get("method", "")).startswith("ngram") else 1
-
-
-def encoder_tokens(target: Target, arguments: Arguments, tokens: int) -> int:
-    """Budget tokens of the multimodal encoder; 0 where it is off or there is none."""
-    extra = dict(arguments.extra)
-    if (
-        not target.facts.multimodal
-        or "language-model-only" in extra
-        or "skip-mm-profiling" in extra
-    ):
-        return 0
-    limits = (extra.get("limit-mm-per-prompt") or "").replace(" ", "")
-    if '"image":0' in limits or "image=0" in limits:
-        return 0
-    return max(tokens, target.facts.encoder_item_tokens)
 
 
 def prefix_caching(arguments: Arguments) -> bool:
