@@ -1,16 +1,14 @@
 """How exact the estimator is: `python -m tests.bench.estimator`."""
 
-import time
 from collections.abc import Iterable, Iterator
-from statistics import median
 from typing import Any
 
 from tests.bench.estimator.rows import Row, asked, from_log, load
+from tests.bench.estimator.speed import print_speeds
 from tests.bench.estimator.table import HEAD, Deviation, line, verdicts
 
-from xpullm.catalog import default_engine, find_engine, gpus, models, quantizations
-from xpullm.planner import Choice, Plan, PlanRequest, Serving, estimate_row, parse_config, plan
-from xpullm.planner.combine import incompatible, own_format
+from xpullm.catalog import find_engine
+from xpullm.planner import estimate_row
 
 QUANTITIES = (
     "weights_gib",
@@ -69,15 +67,16 @@ def generation(row: Row) -> str:
 
 
 def print_logs() -> None:
+    """A table for each platform and engine generation: CUDA's errors say nothing of Intel."""
     pairs = list(log_pairs())
     total = len(load("engine_logs"))
     print(f"\nengine_logs: {len(pairs)} of {total} logs say enough and started")
     for platform, title in (("xpu", "Intel (XPU)"), ("cuda", "CUDA")):
         mine = [p for p in pairs if p[0]["platform"] == platform]
-        print_quantities(f"engine_logs, {title}", mine)
+        print_quantities(f"engine_logs, {title}, {len(mine)} logs", mine)
         for name in sorted({generation(row) for row, _ in mine}):
             same = [p for p in mine if generation(p[0]) == name]
-            print(line("  tokens: " + name[:18], deviations(same, "kv_cache_tokens")))
+            print_quantities(f"engine_logs, {title}, {name}: {len(same)} logs", same)
     print_layouts()
 
 
@@ -98,51 +97,13 @@ def print_layouts() -> None:
         print(line(platform, deviations(mine, "kv_cache_tokens")))
 
 
-def print_speed() -> None:
-    rows = [asked(row) for name in ("vllm_measured", "vllm_boundary") for row in load(name)]
-    for row in rows:
-        estimate_row(row)
-    start = time.process_time()
-    for _ in range(20):
-        for row in rows:
-            estimate_row(row)
-    seconds = time.process_time() - start
-    print(f"\nestimate: {20 * len(rows) / seconds:,.0f} rows per second of one core")
-
-
-def print_plan_speed() -> None:
-    """CPU time of plan() for every model on every card, alternatives proven where nothing fits."""
-    feasible: list[float] = []
-    infeasible: list[float] = []
-    for name, entry in models().items():
-        facts = parse_config(entry["config"])
-        for gpu in gpus().values():
-            engine = default_engine(gpu.default_engine, gpu.architecture)
-            if engine is None:
-                continue
-            stored = own_format(facts, gpu, engine)
-            if incompatible(facts, gpu, engine, stored) is not None:
-                continue
-            choice = Choice(gpu, engine, quantizations()[stored])
-            request = PlanRequest(name, "main", facts, (choice,), 1, Serving())
-            start = time.process_time()
-            made = plan(request)
-            milliseconds = (time.process_time() - start) * 1000
-            (feasible if isinstance(made, Plan) else infeasible).append(milliseconds)
-    for title, times in (("feasible", feasible), ("with alternatives", infeasible)):
-        times.sort()
-        p99 = times[int(0.99 * len(times))]
-        print(f"plan, {title}: {len(times)} plans, p50 {median(times):.2f} ms, p99 {p99:.2f} ms")
-
-
 def main() -> None:
     print_measured("vllm_measured")
     print_measured("vllm_boundary")
     print_measured("vllm_validation")
     print_measured("vllm_plans")
     print_logs()
-    print_speed()
-    print_plan_speed()
+    print_speeds()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""How fast the planner is, in process and as a command."""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+
+from tests.bench.estimator.rows import asked, load
+
+from xpullm.catalog import default_engine, gpus, models, quantizations
+from xpullm.planner import Choice, Plan, PlanRequest, Serving, estimate_row, parse_config, plan
+from xpullm.planner.combine import incompatible, own_format
+
+EXAMPLE = Path(__file__).parents[3] / "examples/qwen2-7b-a770.yaml"
+XPULLM = (sys.executable, "-m", "xpullm.cli.main")
+STARTS = 9
+PIPED = 5000
+
+
+def print_speeds() -> None:
+    print_estimate_speed()
+    print_batch_speed()
+    print_plan_speed()
+    print_cold_start()
+
+
+def print_estimate_speed() -> None:
+    rows = [asked(row) for name in ("vllm_measured", "vllm_boundary") for row in load(name)]
+    for row in rows:
+        estimate_row(row)
+    start = time.process_time()
+    for _ in range(20):
+        for row in rows:
+            estimate_row(row)
+    seconds = time.process_time() - start
+    print(f"\nestimate: {20 * len(rows) / seconds:,.0f} rows per second of one core")
+
+
+def print_plan_speed() -> None:
+    """CPU time of plan() for every model on every card, alternatives proven where nothing fits."""
+    feasible: list[float] = []
+    infeasible: list[float] = []
+    for name, entry in models().items():
+        facts = parse_config(entry["config"])
+        for gpu in gpus().values():
+            engine = default_engine(gpu.default_engine, gpu.architecture)
+            if engine is None:
+                continue
+            stored = own_format(facts, gpu, engine)
+            if incompatible(facts, gpu, engine, stored) is not None:
+                continue
+            choice = Choice(gpu, engine, quantizations()[stored])
+            request = PlanRequest(name, "main", facts, (choice,), 1, Serving())
+            start = time.process_time()
+            made = plan(request)
+            milliseconds = (time.process_time() - start) * 1000
+            (feasible if isinstance(made, Plan) else infeasible).append(milliseconds)
+    for title, times in (("feasible", feasible), ("with alternatives", infeasible)):
+        times.sort()
+        p99 = times[int(0.99 * len(times))]
+        print(f"plan, {title}: {len(times)} plans, p50 {median(times):.2f} ms, p99 {p99:.2f} ms")
+
+
+def print_batch_speed() -> None:
+    """Rows through `xpullm estimate --batch`, in CPU time of the whole process; that of a batch of
+    one row, the start, is taken off."""
+    lines = [
+        json.dumps(asked(r)) for name in ("vllm_measured", "vllm_boundary") for r in load(name)
+    ]
+    many = (lines * (PIPED // len(lines) + 1))[:PIPED]
+    start = min(_batch_seconds(lines[:1]) for _ in range(3))
+    seconds = min(_batch_seconds(many) for _ in range(3)) - start
+    rate = (PIPED - 1) / seconds
+    print(f"xpullm estimate --batch: {rate:,.0f} rows per second of one core, start taken off")
+
+
+def _batch_seconds(lines: Iterable[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = (*XPULLM, "estimate", "--batch")
+    text = "\n".join(lines).encode()
+    subprocess.run(command, input=text, stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def print_cold_start() -> None:
+    """Wall time of a whole `xpullm plan`, as a user waits for it; the first run, which reads files
+    from disk, is not counted."""
+    command = (*XPULLM, "plan", "-f", str(EXAMPLE))
+    times = []
+    for _ in range(STARTS + 1):
+        start = time.monotonic()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        times.append(time.monotonic() - start)
+    warm = sorted(times[1:])
+    print(
+        f"xpullm plan, cold: {STARTS} runs, median {median(warm):.2f} s,"
+        f" {warm[0]:.2f} to {warm[-1]:.2f} s"
+    )
