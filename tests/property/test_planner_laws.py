@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -84,9 +85,30 @@ def on(request: PlanRequest, gpu: GPU) -> PlanRequest:
     return replace(request, choices=(replace(choice, gpu=gpu),))
 
 
-@given(requests())
-def test_a_plans_own_estimate_starts_and_is_safe(request: PlanRequest) -> None:
-    made = plan(request)
+@st.composite
+def own_flags(draw: st.DrawFn) -> UserArguments:
+    """Flags of the user's that set the size of the KV cache: none, one, or a size and the share."""
+    flags: list[tuple[str, str | None]] = []
+    fields: dict[str, Any] = {}
+    if draw(st.booleans()):
+        share = draw(st.integers(1, 100)) / 100
+        flags.append(("gpu-memory-utilization", f"{share}"))
+        fields["gpu_memory_utilization"] = share
+    kind = draw(st.sampled_from(["", "bytes", "blocks"]))
+    if kind == "bytes":
+        size = draw(st.integers(1, 2000)) * 16 * MIB
+        flags.append(("kv-cache-memory-bytes", f"{size}"))
+        fields["kv_cache_memory_bytes"] = size
+    if kind == "blocks":
+        blocks = draw(st.integers(1, 4000)) * 10
+        flags.append(("num-gpu-blocks-override", f"{blocks}"))
+        fields["num_gpu_blocks_override"] = blocks
+    return replace(UserArguments(tuple(flags)), **fields)
+
+
+@given(requests(), own_flags())
+def test_a_plans_own_estimate_starts_and_is_safe(request: PlanRequest, user: UserArguments) -> None:
+    made = plan(replace(request, user=user))
     if isinstance(made, Infeasible):
         return
     (choice,) = request.choices
@@ -103,25 +125,6 @@ def test_a_plan_keeps_the_floors_and_the_models_limit(request: PlanRequest) -> N
     assert wish.min_context <= made.context_length <= wish.context
     assert wish.min_concurrency <= made.concurrency <= wish.concurrency
     assert {name for name, _ in made.flags} <= request.choices[0].engine.flags
-
-
-@st.composite
-def own_flags(draw: st.DrawFn) -> UserArguments:
-    """Flags of the user's that set the size of the KV cache, or none."""
-    kind = draw(st.sampled_from(["", "share", "bytes", "blocks"]))
-    if kind == "share":
-        share = draw(st.integers(1, 99)) / 100
-        return UserArguments(
-            (("gpu-memory-utilization", f"{share}"),), gpu_memory_utilization=share
-        )
-    if kind == "bytes":
-        size = draw(st.integers(1, 2000)) * 16 * MIB
-        return UserArguments((("kv-cache-memory-bytes", f"{size}"),), kv_cache_memory_bytes=size)
-    if kind == "blocks":
-        blocks = draw(st.integers(1, 4000)) * 10
-        flags = (("num-gpu-blocks-override", f"{blocks}"),)
-        return UserArguments(flags, num_gpu_blocks_override=blocks)
-    return UserArguments()
 
 
 @given(requests(), st.none() | st.integers(1, 9), own_flags(), st.integers(0, 48))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xpullm.planner.build import target_of
 from xpullm.planner.division import ranks
-from xpullm.planner.estimate import argument_problem
+from xpullm.planner.estimate import judge
 from xpullm.planner.request import Choice, PlanRequest
 from xpullm.planner.search import Found, Wish, search
 from xpullm.planner.types import Learned
@@ -28,9 +28,9 @@ def search_choice(
 def proven(
     request: PlanRequest, choice: Choice, count: int, wish: Wish, learned: Learned
 ) -> Found | None:
-    """As `search_choice`, and the engine takes the arguments: what `plan` would answer with."""
+    """As `search_choice`, with an estimate that starts and is safe: what `plan` answers with."""
     found = search_choice(request, choice, count, wish, learned)
     if found is None:
         return None
-    where = target_of(request, choice, found.arguments.dtype)
-    return None if argument_problem(where, found.arguments, found.sizes) else found
+    answer = judge(target_of(request, choice, found.arguments.dtype), found.arguments)
+    return found if answer.starts and answer.safe else None

@@ -131,10 +131,10 @@ def _start_failure(where: Target, arguments: Arguments, s: Sizes) -> tuple[str, 
             loading - free,
             f"weights do not fit: loading needs {_gib(loading)} GiB of {_gib(free)} GiB free",
         )
-    if where.accounting.start_gate and s.budget > free:
+    if over := over_at_start(where, s):
         return (
             "gpu_memory_utilization",
-            s.budget - free,
+            over,
             f"free memory at start ({_gib(free)} GiB) is less than utilization x total"
             f" ({_gib(s.budget)} GiB)",
         )
@@ -166,6 +166,14 @@ def _start_failure(where: Target, arguments: Arguments, s: Sizes) -> tuple[str, 
             f"{word} {_gib(starting)} GiB, {_gib(max(0, after))} GiB are left after the KV cache",
         )
     return None
+
+
+def over_at_start(where: Target, s: Sizes) -> int:
+    """Bytes by which utilization x total is above what is free at start, where the engine then
+    refuses to start, pinned KV cache or not (vLLM v1/worker/utils.py request_memory)."""
+    if not where.accounting.start_gate:
+        return 0
+    return max(0, s.budget - (where.visible_bytes - where.context_bytes))
 
 
 def argument_problem(where: Target, arguments: Arguments, s: Sizes) -> str:

@@ -9,10 +9,10 @@ from xpullm.planner.changes import TEXT_ONLY
 from xpullm.planner.choose import search_choice
 from xpullm.planner.combine import incompatible, own_format
 from xpullm.planner.division import possible
-from xpullm.planner.estimate import argument_problem
 from xpullm.planner.request import Choice, PlanRequest
 from xpullm.planner.search import Found, Wish, wish_of
 from xpullm.planner.types import Infeasible, Learned, Plan
+from xpullm.planner.why import unproven
 
 GIB = 1 << 30
 
@@ -30,11 +30,9 @@ def plan(request: PlanRequest, learned: Learned = NOTHING_LEARNED) -> Plan | Inf
         found = search_choice(request, choice, count, wish, learned)
         if found is None:
             continue
-        where = target_of(request, choice, found.arguments.dtype)
-        problem = argument_problem(where, found.arguments, found.sizes)
-        if problem:  # another engine may take the same flags
-            said = f"{choice.engine.key} refuses its arguments: {problem}"
-            refused = refused or Infeasible("Infeasible", said, "arguments", 0)
+        problem = unproven(request, choice, found)
+        if problem is not None:  # another engine may take the same flags
+            refused = refused or problem
             continue
         if found.complete:
             best = (found, choice, count)

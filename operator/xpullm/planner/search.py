@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xpullm.planner.estimate import over_at_start
 from xpullm.planner.learned import cap
 from xpullm.planner.request import UserArguments
 from xpullm.planner.shape import (
@@ -231,7 +232,8 @@ class _Shape:
         s = sizes(self.where, arguments)
         pool = min(room(self.where, s), cap(self.learned, self.where, arguments, s))
         if s.pinned or arguments.gpu_memory_utilization is not None:
-            pool = s.sure_pool if s.pool <= pool else -1
+            safe = s.pool <= pool and not over_at_start(self.where, s)
+            pool = s.sure_pool if safe else -1
         elif not pin_of(self.where):
             pool = in_grains(self.where, s, pool) - UNCERTAIN
         return arguments, s, pool

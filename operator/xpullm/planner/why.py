@@ -7,10 +7,10 @@ from typing import Any
 
 from xpullm.planner.build import target_of
 from xpullm.planner.division import ranks
-from xpullm.planner.estimate import judge
+from xpullm.planner.estimate import judge, over_at_start
 from xpullm.planner.learned import cap
 from xpullm.planner.request import Choice, PlanRequest, UserArguments
-from xpullm.planner.search import Wish, smallest
+from xpullm.planner.search import Found, Wish, smallest
 from xpullm.planner.shape import room, with_pool
 from xpullm.planner.sizes import Sizes, sizes
 from xpullm.planner.target import Target
@@ -39,7 +39,16 @@ def why(
     allowed = min(safe, cap(learned, where, arguments, s))
     asked = f"{wish.min_concurrency} request(s) of {wish.min_context} tokens"
     own = _own_pool(request.user, s)
-    if own and need <= allowed:
+    told = request.user.gpu_memory_utilization
+    if s.pinned and told is not None and (over := over_at_start(where, s)):
+        term, missing = "gpu-memory-utilization", over
+        most = (s.budget - over) * 1000 // where.total_bytes / 1000
+        said = (
+            f"--{term} {told:.4g} asks for {_size(over)} more than is free at start; lower it to at"
+            f" most {most}, or leave it out"
+        )
+        ledger = _short_of(judge(where, arguments, explain=True).ledger, missing)
+    elif own and need <= allowed:
         term = own
         missing, said = _of_own_pool(own, request.user, s, need, allowed, asked)
         ledger = judge(where, arguments, explain=True).ledger
@@ -65,6 +74,24 @@ def why(
         f" {choice.engine.key}: {said}"
     )
     return Infeasible("Infeasible", message, term, missing, ledger)
+
+
+def unproven(request: PlanRequest, choice: Choice, found: Found) -> Infeasible | None:
+    """Why a point that the search found must not be planned: the engine refuses its arguments, or
+    they don't start or aren't safe after all. None where they are good."""
+    where = target_of(request, choice, found.arguments.dtype)
+    answer = judge(where, found.arguments)
+    if answer.starts and answer.safe:
+        return None
+    if answer.limiting == "arguments":  # a contradiction, not a lack of memory
+        said = f"{choice.engine.key} refuses its arguments: {answer.reason}"
+        return Infeasible("Infeasible", said, "arguments", 0)
+    own = [f"--{n} {v}" for n, v in request.user.flags if n in POOL_FLAGS]
+    told = f"; leave out {' and '.join(own)}" if own else ""
+    term = answer.limiting.replace("_", "-")
+    said = f"{choice.engine.key} runs out of {term}: {answer.reason}{told}"
+    ledger = _short_of(judge(where, found.arguments, explain=True).ledger, answer.missing_bytes)
+    return Infeasible("Infeasible", said, term, answer.missing_bytes, ledger)
 
 
 def _own_pool(user: UserArguments, s: Sizes) -> str:
