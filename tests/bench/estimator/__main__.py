@@ -78,6 +78,24 @@ def print_logs() -> None:
             same = [p for p in mine if generation(p[0]) == name]
             print_quantities(f"engine_logs, {title}, {name}: {len(same)} logs", same)
     print_layouts()
+    print_weights()
+
+
+def print_weights() -> None:
+    """The weights alone, also of logs that don't tell the release, the length or the memory: these
+    don't move them."""
+    silent = {"engine_version": "0.26.0", "max_model_len": 4096, "gpu_total_gib": 64}
+    print(f"\nengine_logs: weights, also where the log tells no more\n{HEAD}")
+    for platform in ("xpu", "cuda"):
+        pairs = []
+        for row in load("engine_logs"):
+            if row["platform"] != platform or row["outcome"] == "failed":
+                continue
+            told = {key: value for key, value in row.items() if value is not None}
+            question = from_log({**row, **silent, **told})
+            if question is not None:
+                pairs.append((row, estimate_row(question)))
+        print(line(platform, deviations(pairs, "weights_gib")))
 
 
 def print_layouts() -> None:
