@@ -26,7 +26,8 @@ _KEPT_PREFIXES = ("num_", "n_", "linear_", "mamba_", "moe_", "qk_", "kv_", "q_lo
 _KEPT = {
     "architectures", "model_type", "hidden_size", "intermediate_size", "head_dim", "vocab_size",
     "tie_word_embeddings", "max_position_embeddings", "sliding_window", "use_sliding_window",
-    "sliding_window_pattern", "layer_types", "layer_types_count", "rope_scaling", "torch_dtype",
+    "sliding_window_pattern", "layer_types", "layer_types_count", "rope_scaling", "rope_parameters",
+    "torch_dtype",
     "dtype", "quant_method", "quantization_config", "full_attention_interval", "text_config",
     "vision_config", "first_k_dense_replace", "shared_expert_intermediate_size", "attention_bias",
     "mlp_bias", "global_head_dim", "attention_k_eq_v", "decoder_sparse_step", "mlp_only_layers",

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpullm.catalog import Family, families, quantizations
 from xpullm.planner.fields import FactsError, Fields
+from xpullm.planner.positions import longest_context, rotary_rows
 from xpullm.planner.stored import Stored, stored_format
 from xpullm.planner.unread import refuse_unread
 
@@ -159,7 +160,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
     shared = fields.optional("shared_expert_intermediate_size") or fields.first(
         "n_shared_experts", "moe_num_shared_experts"
     ) * (expert_intermediate if experts else 0)
-    max_position = fields.optional("max_position_embeddings") or _default_position(unsure)
+    max_position = longest_context(fields, model_type, unsure)
     multimodal = (
         family.multimodal
         or bool(outer.mapping("vision_config"))
@@ -228,7 +229,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         encoder_video=family.encoder_video,
         encoder_each_sequence=family.encoder_each_sequence,
         unmodelled=family.unmodelled,
-        rotary_rows=_rotary_rows(fields, max_position),
+        rotary_rows=rotary_rows(fields, max_position),
         rotary_width=_rotary_width(fields, head_dim),
         rotary_tables=2
         if kinds[0] and kinds[1] and family.name.startswith(("gemma3", "gemma4"))
@@ -248,11 +249,6 @@ def _first_architecture(config: Mapping[str, Any]) -> str:
 def _dtype(fields: Fields) -> str:
     value = str(fields.get("torch_dtype") or fields.get("dtype") or "bfloat16")
     return value.removeprefix("torch.")
-
-
-def _default_position(unsure: list[str]) -> int:
-    unsure.append("max_position_embeddings is missing; 4096 assumed")
-    return 4096
 
 
 def _layer_kinds(fields: Fields, layers: int, unsure: list[str]) -> tuple[int, int, int]:
@@ -319,16 +315,6 @@ def _moe_layers(fields: Fields, layers: int) -> int:
         return sum(1 for mark in listed if mark)
     step = fields.first("decoder_sparse_step", "moe_layer_freq", "moe_layer_interval") or 1
     return max(0, (layers - dense) // step)
-
-
-def _rotary_rows(fields: Fields, max_position: int) -> int:
-    """Rows of the rotary table: linear scaling multiplies them (vLLM linear_scaling_rope.py)."""
-    scaling = fields.mapping("rope_scaling")
-    factor = scaling.get("factor")
-    linear = scaling.get("rope_type", scaling.get("type")) == "linear"
-    if linear and isinstance(factor, (int, float)) and 1 <= factor <= 1024:
-        return int(max_position * factor)
-    return max_position
 
 
 def _rotary_width(fields: Fields, head_dim: int) -> int:
