@@ -177,7 +177,12 @@ def _extra(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """The other flags, as a command line has them; a false switch is not there."""
     for name, value in values.items():
         if name not in _READ and value is not None and value is not False:
-            yield name.replace("_", "-"), None if value is True else str(value)
+            yield name.replace("_", "-"), None if value is True else _told(value)
+
+
+def _told(value: object) -> str:
+    """A value as a command line has it: objects and lists as JSON."""
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
 
 
 def _count(values: Mapping[str, Any], name: str) -> int | None:

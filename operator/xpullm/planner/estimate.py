@@ -11,6 +11,7 @@ from xpullm.planner.explain import explained
 from xpullm.planner.facts import ModelFacts
 from xpullm.planner.host import host_memory
 from xpullm.planner.sizes import Sizes, batched_tokens, prefix_caching, sizes, utilization
+from xpullm.planner.speculation import FLAG, contradiction, speculation
 from xpullm.planner.target import Target, target
 from xpullm.planner.types import Arguments, Estimate, Ledger
 
@@ -54,6 +55,9 @@ def estimate(
 
 def judge(where: Target, arguments: Arguments, *, explain: bool = False) -> Estimate:
     """As `estimate`, for a target that is already gathered."""
+    asked = speculation(arguments.extra)
+    if asked.problem:
+        return Estimate(None, None, f"{FLAG}: {asked.problem}", None)
     all_sizes = sizes(where, arguments)
     ledger = ledger_of(where, arguments, all_sizes)
     if explain:
@@ -206,6 +210,8 @@ def argument_problem(where: Target, arguments: Arguments, s: Sizes) -> str:
     tensor, extra = arguments.tensor_parallel_size, arguments.extra
     if tensor > 1 and (problem := undivided(facts, tensor, EXPERT_PARALLEL in dict(extra))):
         return f"tensor-parallel-size {tensor}: {problem}"
+    if problem := contradiction(speculation(arguments.extra), facts, tensor):
+        return problem
     if facts.layers < arguments.pipeline_parallel_size:
         return f"{facts.layers} layers are fewer than pipeline stages"
     if not 0 < utilization(where, arguments) <= 1:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from xpullm.planner.draft import SOURCE as DRAFT_SOURCE
 from xpullm.planner.lora import SOURCE as LORA_SOURCE
 from xpullm.planner.lora import lora_slots
 from xpullm.planner.sizes import Sizes, batched_tokens, utilization
+from xpullm.planner.speculation import speculation
 from xpullm.planner.target import Target
 from xpullm.planner.types import Arguments, Ledger, Term
 
@@ -23,6 +25,7 @@ def explained(where: Target, arguments: Arguments, s: Sizes, ledger: Ledger) -> 
         ),
         _weights(where, arguments, s),
         *_adapters(arguments, s),
+        *_draft(arguments, s),
         _activation(where, arguments, s),
         Term(
             "runtime",
@@ -62,7 +65,7 @@ def _weights(where: Target, arguments: Arguments, s: Sizes) -> Term:
     q, facts = where.quantization, where.facts
     return Term(
         "weights",
-        s.weights.resident - s.lora,
+        s.weights.resident - s.lora - s.draft,
         "matrices x bytes per weight + vocabulary x hidden x 2 + norms, blocks as allocated",
         f"{q.name}; {facts.layers} layers, hidden {facts.hidden}, vocabulary {facts.vocab}"
         f"{' (tied)' if facts.tied else ''}, {arguments.tensor_parallel_size} rank(s)",
@@ -83,6 +86,24 @@ def _adapters(arguments: Arguments, s: Sizes) -> tuple[Term, ...]:
             f"max-loras {slots}, max-lora-rank {rank},"
             f" {arguments.tensor_parallel_size} rank(s){', fully sharded' if sharded else ''}",
             LORA_SOURCE,
+        ),
+    )
+
+
+def _draft(arguments: Arguments, s: Sizes) -> tuple[Term, ...]:
+    asked = speculation(arguments.extra)
+    if not s.draft:
+        return ()
+    formula = "its own matrices and vocabulary, as of the model"
+    if asked.predicts:
+        formula = "the largest layer + 2 x hidden x hidden x 2; embedding and head are shared"
+    return (
+        Term(
+            "draft model",
+            s.draft,
+            f"{formula}; its keys and values share the KV cache",
+            f"{asked.name or 'a layer of the checkpoint'}, {asked.tokens} token(s) per step",
+            DRAFT_SOURCE,
         ),
     )
 

@@ -96,19 +96,23 @@ def kv_layout(
     element: int,
     batched_tokens: int,
     hybrid_groups: bool,
-    draft_layers: int = 0,
+    draft: tuple[int, int] = (0, 0),
     speculative_tokens: int = 0,
     align: bool = False,
 ) -> KVLayout:
-    """The layout that the engine gives this model on one rank."""
+    """The layout that the engine gives this model on one rank. `draft` is a draft model's layers
+    and their bytes per token and layer: they share the pool, whose groups have pages of one size;
+    layers that all attend to everything form one group with pages of their own."""
+    draft_layers, draft_token = draft
     full, window, linear = (
         -(-n // pipeline) for n in (facts.full_layers, facts.window_layers, facts.linear_layers)
     )
     if not hybrid_groups:
         full, window = full + window, 0
     full_token, window_token = _token_bytes(facts, tensor, element, window > 0)
-    full += draft_layers
     if linear:
+        full += draft_layers
+        full_token = max(full_token, draft_token if draft_layers else 0)
         return _state_layout(
             facts, tensor, full, linear, block_size, full_token, batched_tokens,
             speculative_tokens, align,
@@ -117,16 +121,18 @@ def kv_layout(
         count, token = (full, full_token) if full else (window, window_token)
         return KVLayout(
             block_size=block_size,
-            block_bytes=block_size * token * count,
-            group_layers=count,
+            block_bytes=block_size * (token * count + draft_token * draft_layers),
+            group_layers=count + draft_layers,
             full_groups=1 if full else 0,
             window_groups=0 if full else 1,
             state_groups=0,
             window=facts.window,
             batched_tokens=batched_tokens,
             state_blocks=0,
-            token_bytes=token * count,
+            token_bytes=token * count + draft_token * draft_layers,
         )
+    if draft_layers:
+        full, full_token = full + draft_layers, max(full_token, draft_token)
     group = _group_size(full, window)
     page = max(full_token, window_token)
     return KVLayout(
@@ -148,6 +154,11 @@ def _group_size(first: int, second: int) -> int:
     (v1/core/kv_cache_utils.py _get_kv_cache_groups_uniform_page_size)."""
     small, large = min(first, second), max(first, second)
     return large if large < small * 1.5 else small
+
+
+def layer_token_bytes(facts: ModelFacts, tensor: int, element: int) -> int:
+    """Bytes per token of the largest kind of attention layer on one rank."""
+    return max(_token_bytes(facts, tensor, element, facts.window_layers > 0))
 
 
 def _token_bytes(facts: ModelFacts, tensor: int, element: int, mixed: bool) -> tuple[int, int]:

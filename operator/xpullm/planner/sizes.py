@@ -7,10 +7,12 @@ from functools import lru_cache
 from math import ceil
 
 from xpullm.planner.activation import Activation, activation, graph_bytes
+from xpullm.planner.draft import NO_DRAFT, Draft, draft_of
 from xpullm.planner.encoder import NONE as NO_ENCODER
 from xpullm.planner.encoder import encoder_load
 from xpullm.planner.kv import KVLayout, kv_element_bytes, kv_layout
 from xpullm.planner.lora import lora_bytes
+from xpullm.planner.speculation import speculation
 from xpullm.planner.target import Target
 from xpullm.planner.types import Arguments
 from xpullm.planner.weights import Weights, is_plain, weights
@@ -25,7 +27,7 @@ class Sizes:
     """Bytes of one rank. `hole` is what the first real requests allocate outside the profile,
     `warmup` what the engine's own warm-up needs at once; `graphs_outside` graphs that no budget
     holds. `budget` is utilization x total; `pool` the KV cache that results (it may be negative).
-    `lora` is the part of the weights that adapters take.
+    `lora` and `draft` are the parts of the weights that adapters and a draft model take.
     """
 
     weights: Weights
@@ -41,6 +43,7 @@ class Sizes:
     pinned: bool
     layout: KVLayout
     lora: int
+    draft: int
     ranks: int
 
     @property
@@ -79,9 +82,10 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
     tokens = batched_tokens(target, arguments)
     element = kv_element_bytes(arguments.kv_cache_dtype, target.form.element)
     block = arguments.block_size or runtime.block_size or target.engine.block_size
-    speculative, draft_layers = speculation(arguments)
-    if draft_layers:
-        stage = _with_draft(stage, facts.layers, target.form.element * facts.hidden**2 * 2)
+    asked = speculation(arguments.extra)
+    draft = draft_of(target, arguments, asked) if asked.drafts else NO_DRAFT
+    if draft.resident:
+        stage = _with_draft(stage, draft)
     encoder = encoder_load(target, arguments, tokens)
     act = activation(
         facts,
@@ -96,9 +100,11 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
         quantized=not is_plain(target.form) and not target.quantization.moe_only,
         activations_8bit=target.activations_8bit,
         compiled=not arguments.enforce_eager,
-        speculative_tokens=speculative,
+        speculative_tokens=asked.tokens,
         encoder=encoder if encoder.profiled else NO_ENCODER,
     )
+    if draft.facts is not None:
+        act = _with_step(act, _draft_activation(target, arguments, draft, tokens, block))
     graphs = (
         0
         if arguments.enforce_eager
@@ -114,8 +120,8 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
         element,
         tokens,
         accounting.hybrid_groups and "disable-hybrid-kv-cache-manager" not in dict(arguments.extra),
-        draft_layers,
-        speculative,
+        (draft.layers, draft.token_bytes),
+        asked.tokens,
         prefix_caching(arguments),
     )
     lora = lora_bytes(facts, arguments)
@@ -144,6 +150,7 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
         pinned=pinned,
         layout=layout,
         lora=lora,
+        draft=draft.resident,
         ranks=tensor * pipeline,
     )
 
@@ -178,17 +185,41 @@ def _worst_stage(target: Target, tensor: int, pipeline: int) -> Weights:
     return max(first, last, key=lambda w: w.resident)
 
 
-def _with_draft(stage: Weights, layers: int, projection: int) -> Weights:
-    """One more layer, and the projection of its two inputs (MTP and EAGLE heads)."""
-    more = stage.layers // layers + projection
-    return Weights(
-        stage.resident + more,
-        stage.peak + more,
-        stage.embedding,
-        stage.head,
-        stage.layers,
-        stage.other + more,
+def _with_draft(stage: Weights, draft: Draft) -> Weights:
+    """The draft's weights, which follow the loaded model's."""
+    return replace(
+        stage,
+        resident=stage.resident + draft.resident,
+        peak=max(stage.peak, stage.resident + draft.peak),
+        other=stage.other + draft.resident,
     )
+
+
+def _draft_activation(
+    target: Target, arguments: Arguments, draft: Draft, tokens: int, block: int
+) -> Activation:
+    """The draft model's own step, which the profile runs too."""
+    return activation(
+        draft.facts or target.facts,
+        target.accounting,
+        target.runtime,
+        tokens=tokens,
+        sequences=arguments.max_num_seqs,
+        max_model_len=arguments.max_model_len,
+        tensor=draft.tensor,
+        block_size=block,
+        element=target.form.element,
+        quantized=False,
+        activations_8bit=False,
+        compiled=not arguments.enforce_eager,
+        speculative_tokens=0,
+        encoder=NO_ENCODER,
+    )
+
+
+def _with_step(act: Activation, other: Activation) -> Activation:
+    """The larger of two steps that never run at once."""
+    return replace(act, peak=max(act.peak, other.peak), text=max(act.text, other.text))
 
 
 def _with_lora(stage: Weights, lora: int) -> Weights:
@@ -210,24 +241,6 @@ def _offloaded(stage: Weights, offload: int) -> Weights:
         stage.layers - moved,
         stage.other,
     )
-
-
-def speculation(arguments: Arguments) -> tuple[int, int]:
-    """(speculative tokens, draft layers with a KV cache) from --speculative-config."""
-    import json
-
-    raw = dict(arguments.extra).get("speculative-config")
-    if not raw:
-        return 0, 0
-    try:
-        config = json.loads(raw)
-    except (ValueError, RecursionError):
-        return 0, 0
-    if not isinstance(config, dict):
-        return 0, 0
-    tokens = config.get("num_speculative_tokens")
-    count = tokens if isinstance(tokens, int) and tokens > 0 else 1
-    return count, 0 if str(config.get("method", "")).startswith("ngram") else 1
 
 
 def prefix_caching(arguments: Arguments) -> bool:

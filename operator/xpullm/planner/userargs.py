@@ -7,6 +7,7 @@ from typing import Any
 
 from xpullm.catalog import Engine, nearest
 from xpullm.planner.request import UserArguments
+from xpullm.planner.speculation import FLAG, speculation
 from xpullm.planner.types import Refusal, Serving
 
 _INTEGERS = {
@@ -64,6 +65,15 @@ def read_arguments(
     if values.get("enable_chunked_prefill") and engine.chunked_prefill == "none":
         return _refuse(
             "enable-chunked-prefill", None, f"isn't supported by {engine.key} on Intel GPUs"
+        )
+    asked = speculation(tuple(extra))
+    if asked.problem:
+        name, value = next((r for r in extra if r[0].startswith("speculative-")), (FLAG, ""))
+        return Refusal(
+            "InvalidArgument",
+            f"spec.engine.args[{name}]",
+            (value or "")[:80],
+            f"--{name}: {asked.problem}",
         )
     return UserArguments(flags=tuple(flags), extra=tuple(extra), **values)
 
