@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from xpullm.catalog import quantizations
 from xpullm.planner.alternatives import infeasible
 from xpullm.planner.build import build, over_single_allocation, target_of
 from xpullm.planner.changes import TEXT_ONLY
 from xpullm.planner.choose import search_choice
-from xpullm.planner.combine import incompatible, own_format
-from xpullm.planner.division import possible
+from xpullm.planner.division import idle, possible
+from xpullm.planner.precision import higher_precision
 from xpullm.planner.request import Choice, PlanRequest
 from xpullm.planner.search import Found, Wish, wish_of
 from xpullm.planner.types import Infeasible, Learned, Plan
@@ -67,6 +66,9 @@ def _notes(
             f"room for {found.concurrency} full-length requests at once instead of the wished"
             f" {wish.concurrency}; more of them share the cache when they are shorter"
         )
+    used = found.arguments.tensor_parallel_size * found.arguments.pipeline_parallel_size
+    if unused := idle(request, choice, count, used):
+        notes.append(unused)
     where = target_of(request, choice)
     if over_single_allocation(where, found.sizes):
         notes.append("one tensor is above the card's limit for a single allocation; it is lifted")
@@ -84,35 +86,3 @@ def _notes(
     if higher:
         notes.append(higher)
     return tuple(notes)
-
-
-def higher_precision(
-    request: PlanRequest, choice: Choice, count: int, wish: Wish, found: Found, learned: Learned
-) -> str:
-    """The nearest format of higher precision that fits the same cards, and what it costs."""
-    known = quantizations()
-    mine = choice.quantization.precision
-    own = own_format(request.facts, choice.gpu, choice.engine)
-    better = sorted(
-        (
-            q
-            for q in known.values()
-            if q.precision // 10 > mine // 10 and q.name in choice.engine.quantizations
-        ),
-        key=lambda q: q.precision,
-    )
-    for quantization in better:
-        if incompatible(request.facts, choice.gpu, choice.engine, quantization.name) is not None:
-            continue
-        if quantization.name in ("fp16", "bf16") and quantization.name != own:
-            continue  # of the 16-bit formats the checkpoint's own
-        other = Choice(choice.gpu, choice.engine, quantization)
-        result = search_choice(request, other, count, wish, learned)
-        if result is not None:
-            cost = (result.sizes.weights.resident - found.sizes.weights.resident) / GIB
-            return (
-                f"{quantization.name} fits too and is of higher precision: context"
-                f" {result.context}, {result.concurrency} full-length requests; its weights take"
-                f" {cost:.1f} GiB more"
-            )
-    return ""
