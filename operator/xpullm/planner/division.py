@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from math import prod
 
 from xpullm.planner.facts import ModelFacts
 from xpullm.planner.modules import VOCAB_PADDING, up
@@ -16,7 +17,7 @@ COUNTS = (1, 2, 4, 8)
 # Tensor-parallel sizes that are named as ways out: few nodes have more devices.
 _SIZES = range(1, 17)
 EXPERT_PARALLEL = "enable-expert-parallel"
-_TENSOR, _PIPELINE = "tensor-parallel-size", "pipeline-parallel-size"
+_TENSOR, _PIPELINE, _DATA = "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"
 
 
 def divides(facts: ModelFacts, tensor: int, *, whole_experts: bool = False) -> bool:
@@ -62,6 +63,10 @@ def _counts(facts: ModelFacts, whole_experts: bool) -> Iterator[tuple[int, str]]
     # vLLM model_executor/layers/mamba/mamba_utils.py gated_delta_net_state_shape.
     yield facts.linear_key_heads, "key heads of linear attention"
     yield facts.linear_value_heads, "value heads of linear attention"
+    if facts.mamba is not None:  # vLLM mamba/mamba_mixer2.py
+        yield facts.mamba.heads, "heads of Mamba2 layers"
+        if facts.mamba.groups > 1:
+            yield facts.mamba.groups, "groups of Mamba2 layers"
 
 
 def _misaligned(facts: ModelFacts, stored: Stored, tensor: int, whole_experts: bool) -> str:
@@ -114,59 +119,109 @@ def ranks(request: PlanRequest, choice: Choice, count: int) -> Iterator[tuple[in
     whole = whole_experts(user)
     devices = count * choice.gpu.devices_per_unit
     pipeline = user.pipeline_parallel_size or 1
+    copies = user.data_parallel_size or 1
     if user.tensor_parallel_size is not None:
-        fits = user.tensor_parallel_size * pipeline <= devices
+        fits = needed_devices(user) <= devices
         if fits and divides(request.facts, user.tensor_parallel_size, whole_experts=whole):
             yield user.tensor_parallel_size, pipeline
         return
-    if count == 1 and devices > 1 and pipeline == 1:
+    if count == 1 and devices > 1 and pipeline * copies == 1:
         yield 1, 1
-    tensor = devices // pipeline
+    tensor = devices // (pipeline * copies)
     if tensor >= 1 and divides(request.facts, tensor, whole_experts=whole):
         yield tensor, pipeline
 
 
+def needed_devices(user: UserArguments) -> int:
+    """Devices that the user's own sizes take: tensor x pipeline x data parallel (vLLM
+    config/parallel.py world_size_across_dp)."""
+    sizes = (user.tensor_parallel_size, user.pipeline_parallel_size, user.data_parallel_size)
+    return prod(size or 1 for size in sizes)
+
+
 def possible(request: PlanRequest) -> list[tuple[Choice, int]]:
     """Choices with the numbers of cards that they can be divided on, the fewest cards first."""
-    counts = COUNTS if request.count is None else (request.count,)
-    return [(c, n) for n in counts for c in request.choices if any(ranks(request, c, n))]
+    if (count := request.count) is not None:
+        return [(c, count) for c in request.choices if any(ranks(request, c, count))]
+    tried = ((c, n) for c in request.choices for n in _counts_for(request, c))
+    able = [(c, n) for c, n in tried if any(ranks(request, c, n))]
+    return sorted(able, key=lambda pair: pair[1])
+
+
+def _counts_for(request: PlanRequest, choice: Choice) -> Iterator[int]:
+    """Numbers of cards to try: those that the user's own sizes fill, else COUNTS."""
+    user = request.user
+    step = needed_devices(user)
+    if step == 1:
+        yield from COUNTS
+        return
+    for times in (1,) if user.tensor_parallel_size is not None else COUNTS:
+        cards = -(-step * times // choice.gpu.devices_per_unit)
+        if cards <= COUNTS[-1]:
+            yield cards
+
+
+def idle(request: PlanRequest, choice: Choice, count: int, ranks_used: int) -> str:
+    """That the user's own sizes leave devices of the plan unused; "" where they don't."""
+    devices = count * choice.gpu.devices_per_unit
+    used = ranks_used * (request.user.data_parallel_size or 1)
+    own = _own_sizes(request.user)
+    if used >= devices or not own:
+        return ""
+    return (
+        f"{devices - used} of {devices} devices stay idle with {own}; lower spec.gpu.count or raise"
+        " the flag"
+    )
 
 
 def indivisible(request: PlanRequest) -> Refusal | None:
     """Why the model can't be divided among the cards that were asked for, and the way out."""
-    facts, tensor = request.facts, request.user.tensor_parallel_size
+    facts, tensor, copies = (
+        request.facts,
+        request.user.tensor_parallel_size,
+        request.user.data_parallel_size or 1,
+    )
     whole = whole_experts(request.user)
     if tensor and (problem := undivided(facts, tensor, whole)):
         fits = ", ".join(str(n) for n in _SIZES if divides(facts, n, whole_experts=whole))
         said = f"{problem}; use one of {fits}"
         return Refusal("InvalidArgument", f"spec.engine.args[{_TENSOR}]", str(tensor), said)
+    if facts.is_moe and copies > 1:  # experts see the tokens of all copies (fused_moe/config.py)
+        said = f"--{_DATA} {copies} can't be planned for a model with experts; use spec.replicas"
+        return Refusal("InvalidArgument", f"spec.engine.args[{_DATA}]", str(copies), said)
     if possible(request):
         return None
     count = request.count or COUNTS[-1]
     choice = max(request.choices, key=lambda c: c.gpu.devices_per_unit)
     devices = count * choice.gpu.devices_per_unit
-    pipeline = request.user.pipeline_parallel_size or 1
-    if (tensor or 1) * pipeline > devices:
-        said = _too_few(request, -(-(tensor or 1) * pipeline // choice.gpu.devices_per_unit))
+    needed = needed_devices(request.user)
+    if needed > devices:
+        said = _too_few(request, -(-needed // choice.gpu.devices_per_unit))
     else:
-        said = _undivided(request, choice, devices, pipeline)
+        said = _undivided(request, choice, devices)
     return Refusal("InvalidArgument", "spec.gpu.count", str(request.count or ""), said)
+
+
+def _own_sizes(user: UserArguments) -> str:
+    rows = [f"--{n} {v}" for n, v in user.flags if n in (_TENSOR, _PIPELINE, _DATA)]
+    return " and ".join(rows)
 
 
 def _too_few(request: PlanRequest, needed: int) -> str:
     """The user's own parallel sizes need more cards than were asked for, or than are tried."""
-    own = " and ".join(f"--{n} {v}" for n, v in request.user.flags if n in (_TENSOR, _PIPELINE))
+    own = _own_sizes(request.user)
     given = f"spec.gpu.count {request.count} is too few: " if request.count else ""
     return f"{given}{own} needs {needed} cards; set spec.gpu.count to {needed}, or lower the flag"
 
 
-def _undivided(request: PlanRequest, choice: Choice, devices: int, pipeline: int) -> str:
+def _undivided(request: PlanRequest, choice: Choice, devices: int) -> str:
     """The model can't be divided by so many, but its layers can be (pipeline parallelism)."""
-    layers = request.facts.layers
+    layers, user = request.facts.layers, request.user
+    pipeline, copies = user.pipeline_parallel_size or 1, user.data_parallel_size or 1
     ways = []
     if fits := [str(n) for n in COUNTS if any(ranks(request, choice, n))]:
         ways.append(f"use {' or '.join(filter(None, (', '.join(fits[:-1]), fits[-1])))}")
-    if _PIPELINE in choice.engine.flags and pipeline == 1 and devices <= layers:
+    if _PIPELINE in choice.engine.flags and pipeline * copies == 1 and devices <= layers:
         ways.append(f"divide the layers instead: spec.engine.args {_PIPELINE} {devices}")
-    problem = undivided(request.facts, devices // pipeline, whole_experts(request.user))
+    problem = undivided(request.facts, devices // (pipeline * copies), whole_experts(user))
     return f"spec.gpu.count {request.count}: {problem}; {', or '.join(ways)}"

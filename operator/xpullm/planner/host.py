@@ -25,7 +25,8 @@ _HEADROOM_PERCENT = 15
 
 def host_memory(where: Target, arguments: Arguments, s: Sizes) -> HostMemory:
     """Request and limit: the peak while loading, with head-room in the limit."""
-    ranks = arguments.tensor_parallel_size * arguments.pipeline_parallel_size
+    copies = int(dict(arguments.extra).get("data-parallel-size") or 1)
+    ranks = arguments.tensor_parallel_size * arguments.pipeline_parallel_size * copies
     terms = [
         Term("engine", _BASE + (ranks - 1) * _RANK, "3.5 GiB + 1 GiB per further rank", f"{ranks}"),
         *_loading(where, ranks, s),

@@ -34,6 +34,7 @@ class UserArguments:
     gpu_memory_utilization: float | None = None
     kv_cache_memory_bytes: int | None = None
     num_gpu_blocks_override: int | None = None
+    data_parallel_size: int | None = None
     tensor_parallel_size: int | None = None
     pipeline_parallel_size: int | None = None
     kv_cache_dtype: str | None = None

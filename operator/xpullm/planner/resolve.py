@@ -23,7 +23,8 @@ from xpullm.planner.combine import combine
 from xpullm.planner.division import indivisible
 from xpullm.planner.facts import ModelFacts, parse_config
 from xpullm.planner.fields import FactsError
-from xpullm.planner.request import DEFAULT_REVISION, Choice, PlanRequest, UserArguments
+from xpullm.planner.overrides import overrides_problem
+from xpullm.planner.request import Choice, PlanRequest, UserArguments
 from xpullm.planner.types import Refusal, Serving
 from xpullm.planner.userargs import check_together, read_arguments
 
@@ -67,7 +68,7 @@ def resolve(
     if isinstance(accepted, Refusal):
         return accepted
     user, choices = accepted
-    problem = check_together(user, serving)
+    problem = check_together(user, serving) or overrides_problem(user, parsed)
     if problem is not None:
         return problem
     if user.max_model_len and user.max_model_len > parsed.max_position:

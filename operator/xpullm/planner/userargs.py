@@ -18,6 +18,7 @@ _INTEGERS = {
     "num-gpu-blocks-override": "num_gpu_blocks_override",
     "tensor-parallel-size": "tensor_parallel_size",
     "pipeline-parallel-size": "pipeline_parallel_size",
+    "data-parallel-size": "data_parallel_size",
     "block-size": "block_size",
 }
 _SHARES = {"gpu-memory-utilization": "gpu_memory_utilization"}
@@ -35,6 +36,24 @@ _ELSEWHERE = {
     "load-in-low-bit": "spec.quantization",
     "device": "spec.gpu.type",
 }
+# Flags that spread one engine over several pods; a replica is one pod (vLLM config/parallel.py).
+_OTHER_PODS = (
+    "data-parallel-address",
+    "data-parallel-external-lb",
+    "data-parallel-hybrid-lb",
+    "data-parallel-multi-port-external-lb",
+    "data-parallel-rank",
+    "data-parallel-rpc-port",
+    "data-parallel-size-local",
+    "data-parallel-start-rank",
+    "headless",
+    "master-addr",
+    "master-port",
+    "nnodes",
+    "node-rank",
+)
+# Ranks, or shares of the KV cache, that no plan counts (vLLM config/parallel.py world_size).
+_UNPLANNED = ("decode-context-parallel-size", "prefill-context-parallel-size")
 _SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -46,14 +65,8 @@ def read_arguments(
     values: dict[str, Any] = {}
     extra: list[tuple[str, str | None]] = []
     for name, value in rows:
-        if name in _ELSEWHERE:
-            return _refuse(name, value, f"is set by the operator: use {_ELSEWHERE[name]}")
-        base = name.split(".", 1)[0]
-        if base not in engine.flags:
-            near = ", ".join(f"--{n}" for n in nearest(name, sorted(engine.flags)))
-            return _refuse(name, value, f"isn't a flag of {engine.key}; nearest: {near}")
         flags.append((name, value))
-        problem = _read(name, value, values, extra)
+        problem = _not_taken(name, value, engine) or _read(name, value, values, extra)
         if problem:
             return _refuse(name, value, problem)
     dtype = values.get("kv_cache_dtype")
@@ -78,6 +91,20 @@ def read_arguments(
     return UserArguments(flags=tuple(flags), extra=tuple(extra), **values)
 
 
+def _not_taken(name: str, value: str | None, engine: Engine) -> str:
+    """Why a flag of this name can't be given, or ""."""
+    if name in _ELSEWHERE:
+        return f"is set by the operator: use {_ELSEWHERE[name]}"
+    if name in _OTHER_PODS:
+        return "spreads an engine over pods: use spec.replicas"
+    if name in _UNPLANNED and value != "1":
+        return "can't be planned for; leave it out"
+    if name.split(".", 1)[0] not in engine.flags:
+        near = ", ".join(f"--{n}" for n in nearest(name, sorted(engine.flags)))
+        return f"isn't a flag of {engine.key}; nearest: {near}"
+    return ""
+
+
 def _read(
     name: str,
     value: str | None,
@@ -97,6 +124,8 @@ def _read(
             if parsed is None:
                 return rule
             values[names[name]] = parsed
+            if name == "data-parallel-size":  # no argument of a plan, but passed on
+                extra.append((name, value))
             return ""
     if name in _SWITCHES:
         field, setting = _SWITCHES[name]
@@ -137,6 +166,9 @@ def _float(text: str) -> float | None:
 
 def check_together(user: UserArguments, serving: Serving) -> Refusal | None:
     """Contradictions between the user's own flags, and with the wishes and floors."""
+    for name in sorted(user.names):
+        if f"no-{name}" in user.names:
+            return _refuse(f"no-{name}", None, f"contradicts --{name}; keep one of them")
     context = serving.context_length
     tokens, sequences, length = (
         user.max_num_batched_tokens,

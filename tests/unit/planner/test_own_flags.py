@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.planner.requests import impossible, planned, spec
+from tests.unit.planner.requests import impossible, planned, refusal_of, spec
 
 from xpullm.api.llmdeployment import LLMDeploymentSpec
 
@@ -46,3 +46,121 @@ def test_the_share_that_the_refusal_names_is_a_plan() -> None:
     made = planned(with_flags(*flags, version="0.21.0"))
     assert made.arguments.kv_cache_memory_bytes == 4 << 30
     assert made.arguments.gpu_memory_utilization == 0.944
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "words"),
+    [
+        (1, [("data-parallel-size", "2")], "--data-parallel-size 2 needs 2 cards"),
+        (
+            4,
+            [("data-parallel-size", "2"), ("tensor-parallel-size", "4")],
+            "--data-parallel-size 2 and --tensor-parallel-size 4 needs 8 cards; set spec.gpu.count"
+            " to 8, or lower the flag",
+        ),
+        (
+            4,
+            [("data-parallel-size", "2"), ("pipeline-parallel-size", "4")],
+            "--data-parallel-size 2 and --pipeline-parallel-size 4 needs 8 cards",
+        ),
+    ],
+)
+def test_the_parallel_sizes_need_the_cards_of_their_product(
+    count: int, rows: list[tuple[str, str]], words: str
+) -> None:
+    refusal = refusal_of(with_flags(*rows, count=count))
+    assert (refusal.reason, refusal.field) == ("InvalidArgument", "spec.gpu.count")
+    assert refusal.value == str(count)
+    assert words in refusal.message
+
+
+def test_copies_share_the_cards_that_were_asked_for() -> None:
+    made = planned(with_flags(("data-parallel-size", "2"), count=4))
+    assert (made.gpu_count, made.arguments.tensor_parallel_size) == (4, 2)
+    assert dict(made.flags)["data-parallel-size"] == "2"
+    assert made.notes == () or "idle" not in " ".join(made.notes)
+    alone = planned(with_flags(count=2))
+    engine, engines = alone.host.terms[0], made.host.terms[0]
+    assert (engine.bytes, engines.bytes) == (4608 << 20, 6656 << 20)  # 1 GiB per further rank
+
+
+@pytest.mark.parametrize(
+    ("rows", "cards"),
+    [
+        ([("data-parallel-size", "3")], 3),
+        ([("pipeline-parallel-size", "3")], 3),
+        ([("tensor-parallel-size", "2"), ("pipeline-parallel-size", "3")], 6),
+    ],
+)
+def test_without_a_number_the_sizes_are_filled(rows: list[tuple[str, str]], cards: int) -> None:
+    made = planned(with_flags(*rows, count=None))
+    assert made.gpu_count == cards
+    assert "idle" not in " ".join(made.notes)
+
+
+def test_idle_cards_are_noted() -> None:
+    made = planned(with_flags(("tensor-parallel-size", "2"), count=8))
+    assert (
+        "6 of 8 devices stay idle with --tensor-parallel-size 2; lower spec.gpu.count or raise the"
+        " flag"
+    ) in made.notes
+
+
+def test_copies_of_a_model_with_experts_are_refused() -> None:
+    row = {"args": [{"name": "data-parallel-size", "value": "2"}]}
+    gpu = {"type": "arc-pro-b60", "count": 4}
+    refusal = refusal_of(spec("Qwen/Qwen3-30B-A3B", gpu=gpu, engine={"name": "vllm", **row}))
+    assert refusal.field == "spec.engine.args[data-parallel-size]"
+    assert "use spec.replicas" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("rows", "field", "words"),
+    [
+        ([("decode-context-parallel-size", "2")], "decode-context-parallel-size", "leave it out"),
+        ([("prefill-context-parallel-size", "2")], "prefill-context-parallel-size", "leave it out"),
+        ([("data-parallel-size-local", "1")], "data-parallel-size-local", "use spec.replicas"),
+        ([("nnodes", "2")], "nnodes", "use spec.replicas"),
+        ([("data-parallel-size", "two")], "data-parallel-size", "whole number of at least 1"),
+        (
+            [("enable-chunked-prefill", None), ("no-enable-chunked-prefill", None)],
+            "no-enable-chunked-prefill",
+            "contradicts --enable-chunked-prefill; keep one of them",
+        ),
+        (
+            [("no-enable-prefix-caching", None), ("enable-prefix-caching", None)],
+            "no-enable-prefix-caching",
+            "contradicts --enable-prefix-caching",
+        ),
+    ],
+)
+def test_flags_that_no_plan_can_follow(
+    rows: list[tuple[str, str | None]], field: str, words: str
+) -> None:
+    refusal = refusal_of(with_flags(*rows))
+    assert (refusal.reason, refusal.field) == ("InvalidArgument", f"spec.engine.args[{field}]")
+    assert words in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("hf-overrides", '{"num_hidden_layers": 2}'), "changes num_hidden_layers"),
+        (("hf-overrides", '{"text_config": {"num_key_value_heads": 2}}'), "use spec.model.facts"),
+        (("hf-overrides.head_dim", "64"), "changes head_dim"),
+        (("hf-overrides", '{"architectures": ["LlamaForCausalLM"]}'), "leave it out"),
+        (("hf-overrides", "layers=2"), "must be a JSON object"),
+        (("hf-overrides", "[" * 4096), "must be a JSON object"),
+    ],
+)
+def test_overrides_of_geometry_are_refused(row: tuple[str, str], words: str) -> None:
+    refusal = refusal_of(with_flags(row))
+    assert refusal.field == f"spec.engine.args[{row[0]}]"
+    assert words in refusal.message
+
+
+def test_overrides_that_facts_hold_too_are_planned() -> None:
+    same = ("hf-overrides", '{"num_hidden_layers": 28, "rope_theta": 1000000}')
+    assert dict(planned(with_flags(same)).flags)["hf-overrides"] == same[1]
+    fewer = with_flags(("hf-overrides", '{"num_hidden_layers": 2}'))
+    assert planned(fewer, facts={"num_hidden_layers": 2}).ledger.weights_bytes < 4 << 30
