@@ -25,7 +25,7 @@ _HEADROOM_PERCENT = 15
 
 def host_memory(where: Target, arguments: Arguments, s: Sizes) -> HostMemory:
     """Request and limit: the peak while loading, with head-room in the limit."""
-    copies = int(dict(arguments.extra).get("data-parallel-size") or 1)
+    copies = _copies(arguments)
     ranks = arguments.tensor_parallel_size * arguments.pipeline_parallel_size * copies
     terms = [
         Term("engine", _BASE + (ranks - 1) * _RANK, "3.5 GiB + 1 GiB per further rank", f"{ranks}"),
@@ -58,6 +58,18 @@ def host_memory(where: Target, arguments: Arguments, s: Sizes) -> HostMemory:
     request = up(peak, 256 * MIB)
     limit = up(peak * (100 + _HEADROOM_PERCENT) // 100, 256 * MIB)
     return HostMemory(request, limit, shm, tuple(terms))
+
+
+def _movable(where: Target, arguments: Arguments) -> int:
+    """The most that --cpu-offload-gb moves from a card: its layers, not the vocabulary."""
+    tensor, pipeline = arguments.tensor_parallel_size, arguments.pipeline_parallel_size
+    return max(weights(where.facts, where.form, tensor, pipeline, e).layers for e in (False, True))
+
+
+def _copies(arguments: Arguments) -> int:
+    """Copies of the model in the pod: --data-parallel-size."""
+    text = dict(arguments.extra).get("data-parallel-size") or ""
+    return int(text) if text.isdecimal() and len(text) < 5 else 1
 
 
 def _loading(where: Target, ranks: int, s: Sizes) -> list[Term]:

@@ -24,7 +24,7 @@ from xpullm.planner.division import indivisible
 from xpullm.planner.facts import ModelFacts, parse_config
 from xpullm.planner.fields import FactsError
 from xpullm.planner.overrides import overrides_problem
-from xpullm.planner.request import Choice, PlanRequest, UserArguments
+from xpullm.planner.request import DEFAULT_REVISION, Choice, PlanRequest, UserArguments
 from xpullm.planner.types import Refusal, Serving
 from xpullm.planner.userargs import check_together, read_arguments
 

@@ -125,7 +125,7 @@ def _read(
                 return rule
             values[names[name]] = parsed
             if name == "data-parallel-size":  # no argument of a plan, but passed on
-                extra.append((name, value))
+                extra.append((name, str(parsed)))
             return ""
     if name in _SWITCHES:
         field, setting = _SWITCHES[name]
