@@ -192,7 +192,10 @@ class Family:
     config has no vision_config; its largest item takes `encoder_item_tokens`, each costing
     `encoder_token_kib` while it is encoded and `encoder_input_kib` of input. `encoder_video`: takes
     videos too. `encoder_each_sequence`: V0 profiles an item in every sequence. `unmodelled`: what
-    the estimate leaves out, so that it can't be called safe.
+    the estimate leaves out, so that it can't be called safe. `mamba`: Mamba2 layers "in-place" of
+    attention, "beside" it in every layer, or "alone" (layers of one mixer each); "" for none.
+    `mamba_state`: type of their states where the config has none ("": the model's). `rotary`: has
+    rotary tables.
     """
 
     name: str
@@ -214,6 +217,9 @@ class Family:
     encoder_video: bool
     encoder_each_sequence: bool
     unmodelled: str
+    mamba: str
+    mamba_state: str
+    rotary: bool
     source: str
 
 

@@ -119,6 +119,10 @@ def _attention_elements(facts: ModelFacts, tensor: int) -> int:
     elements = 2 * facts.hidden + 2 * queries + 2 * keys
     if facts.qk_norm:
         elements += queries + keys
+    if facts.mamba is not None:
+        mixer = facts.mamba
+        inside = mixer.projected(tensor) + 2 * mixer.convolved(tensor) + 2 * mixer.inner // tensor
+        return max(elements, 2 * facts.hidden + inside)
     if facts.is_hybrid:
         linear = 2 * facts.linear_key_heads * facts.linear_key_dim
         linear += 2 * facts.linear_value_heads * facts.linear_value_dim

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpullm.catalog import Family, families, quantizations
 from xpullm.planner.fields import FactsError, Fields
+from xpullm.planner.mamba import Mamba, mamba_layers, mamba_of
 from xpullm.planner.positions import longest_context, rotary_rows
 from xpullm.planner.stored import Stored, stored_format
 from xpullm.planner.unread import refuse_unread
@@ -64,6 +65,8 @@ class ModelFacts:
     linear_key_dim: int
     linear_value_dim: int
     conv_kernel: int
+    mamba: Mamba | None
+    mlp_layers: int
     state_bytes: int
     gated_mlp: bool
     keeps_gate_up: bool
@@ -150,22 +153,41 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
     experts = fields.first(
         "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"
     )
+    shared_mlp = fields.first("shared_expert_intermediate_size", "shared_intermediate_size")
     intermediate = fields.optional("intermediate_size") or fields.optional("ffn_dim")
+    if family.mamba and shared_mlp and not experts:
+        intermediate = shared_mlp  # granitemoehybrid.py: without experts the shared MLP is all
     expert_intermediate = fields.optional("moe_intermediate_size") or intermediate
     if not intermediate and not (experts and expert_intermediate):
         raise FactsError("intermediate_size", None, "is missing; it is the width of the MLP")
-    kinds = _layer_kinds(fields, layers, unsure)
+    mamba: Mamba | None = None
+    mlp_layers = 0
+    moe_layers = _moe_layers(fields, layers) if experts and not family.mamba else 0
+    if family.mamba:
+        mamba = mamba_of(fields, family.mamba, hidden, family.mamba_state)
+        by_kind = mamba_layers(fields, family.mamba, layers)
+        kinds = (by_kind.attention, 0, by_kind.mamba)
+        mlp_layers = by_kind.mlp + by_kind.moe
+        moe_layers = by_kind.moe if family.mamba == "alone" else layers if experts else 0
+        if moe_layers and fields.get("moe_latent_size"):
+            value = fields.get("moe_latent_size")
+            raise FactsError("moe_latent_size", value, "isn't understood: experts of a latent")
+    else:
+        kinds = _layer_kinds(fields, layers, unsure)
     mla = fields.optional("kv_lora_rank")
     linear = kinds[2] > 0
-    shared = fields.optional("shared_expert_intermediate_size") or fields.first(
-        "n_shared_experts", "moe_num_shared_experts"
-    ) * (expert_intermediate if experts else 0)
+    each = fields.optional("moe_shared_expert_intermediate_size") or expert_intermediate
+    shared = shared_mlp or each * fields.first("n_shared_experts", "moe_num_shared_experts")
     max_position = longest_context(fields, model_type, unsure)
     multimodal = (
         family.multimodal
         or bool(outer.mapping("vision_config"))
         or _first_architecture(config).endswith("ForConditionalGeneration")
     )
+    if multimodal and not family.multimodal and not family.encoder_item_tokens:
+        unsure.append(
+            f"the encoder isn't known; {family.encoder_token_kib} KiB for each token of the batch"
+        )
     kv_heads = fields.optional("num_key_value_heads") or heads
     global_kv_heads = fields.optional("num_global_key_value_heads") or kv_heads
     for name, count in (
@@ -200,7 +222,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         or (2 if experts else 0),
         expert_intermediate=expert_intermediate if experts else 0,
         shared_intermediate=shared if experts else 0,
-        moe_layers=_moe_layers(fields, layers) if experts else 0,
+        moe_layers=moe_layers,
         kv_lora_rank=mla,
         q_lora_rank=fields.optional("q_lora_rank"),
         rope_head_dim=fields.optional("qk_rope_head_dim") if mla else 0,
@@ -211,6 +233,8 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         linear_key_dim=fields.optional("linear_key_head_dim") if linear else 0,
         linear_value_dim=fields.optional("linear_value_head_dim") if linear else 0,
         conv_kernel=fields.optional("linear_conv_kernel_dim") if linear else 0,
+        mamba=mamba,
+        mlp_layers=mlp_layers,
         state_bytes=4 if fields.get("mamba_ssm_dtype") in (None, "float32") else 2,
         gated_mlp=family.gated_mlp,
         keeps_gate_up=family.keeps_gate_up,
@@ -229,7 +253,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         encoder_video=family.encoder_video,
         encoder_each_sequence=family.encoder_each_sequence,
         unmodelled=family.unmodelled,
-        rotary_rows=rotary_rows(fields, max_position),
+        rotary_rows=rotary_rows(fields, max_position) if _rotates(fields, family) else 0,
         rotary_width=_rotary_width(fields, head_dim),
         rotary_tables=2
         if kinds[0] and kinds[1] and family.name.startswith(("gemma3", "gemma4"))
@@ -315,6 +339,11 @@ def _moe_layers(fields: Fields, layers: int) -> int:
         return sum(1 for mark in listed if mark)
     step = fields.first("decoder_sparse_step", "moe_layer_freq", "moe_layer_interval") or 1
     return max(0, (layers - dense) // step)
+
+
+def _rotates(fields: Fields, family: Family) -> bool:
+    """Whether positions are rotated at all; models with states may do without."""
+    return family.rotary and fields.get("position_embedding_type") != "nope"
 
 
 def _rotary_width(fields: Fields, head_dim: int) -> int:

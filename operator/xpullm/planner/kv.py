@@ -204,6 +204,8 @@ def _state_layout(
 
 def state_bytes(facts: ModelFacts, tensor: int) -> int:
     """Constant state of one sequence in one linear-attention layer, bytes on one rank."""
+    if facts.mamba is not None:
+        return facts.mamba.sequence_bytes(tensor)
     keys = facts.linear_key_heads * facts.linear_key_dim
     values = facts.linear_value_heads * facts.linear_value_dim
     recurrent = values * facts.linear_key_dim * facts.state_bytes

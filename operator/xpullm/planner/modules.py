@@ -71,9 +71,10 @@ def rank_model(facts: ModelFacts, tensor: int, pipeline: int, last_stage: bool) 
     share = -(-facts.layers // pipeline)
     layers: list[Layer] = []
     for attention, attention_count in _attention_kinds(facts):
-        for moe, count in _split(facts, attention_count):
+        for moe, count in _split(facts, attention, attention_count):
             on_rank = -(-count * share // facts.layers)
-            linears = _attention(facts, attention, tensor) + _mlp(facts, moe, tensor)
+            linears = () if attention == "mlp" else _attention(facts, attention, tensor)
+            linears += () if moe is None else _mlp(facts, moe, tensor)
             linears += _per_layer_input(facts, tensor)
             layers.append(Layer(on_rank, linears, _small(facts, attention)))
     rows = up(facts.vocab, VOCAB_PADDING) // tensor
@@ -95,12 +96,19 @@ def _attention_kinds(facts: ModelFacts) -> tuple[tuple[str, int], ...]:
         ("full", facts.full_layers),
         ("window", facts.window_layers),
         ("linear", facts.linear_layers),
+        ("mlp", facts.mlp_layers),
     )
     return tuple(k for k in kinds if k[1])
 
 
-def _split(facts: ModelFacts, count: int) -> tuple[tuple[bool, int], ...]:
-    moe = count * facts.moe_layers // facts.layers
+def _split(facts: ModelFacts, kind: str, count: int) -> tuple[tuple[bool | None, int], ...]:
+    """(whether it has experts, layers): None for layers without an MLP."""
+    mixer = facts.mamba
+    if mixer is not None and kind != "mlp":
+        has_mlp = mixer.with_mlp if kind == "linear" else mixer.attention_with_mlp
+        if not has_mlp:
+            return ((None, count),)
+    moe = facts.moe_layers if kind == "mlp" else count * facts.moe_layers // facts.layers
     return tuple(x for x in ((False, count - moe), (True, moe)) if x[1])
 
 
@@ -111,6 +119,11 @@ def local_kv_heads(heads: int, tensor: int) -> int:
 
 def _attention(facts: ModelFacts, kind: str, tensor: int) -> tuple[Linear, ...]:
     h = facts.hidden
+    if kind == "linear" and facts.mamba is not None:
+        return (
+            Linear("in_proj", h, facts.mamba.projected(tensor)),
+            Linear("out_proj", facts.mamba.inner // tensor, h),
+        )
     if kind == "linear":
         keys = facts.linear_key_heads * facts.linear_key_dim // tensor
         values = facts.linear_value_heads * facts.linear_value_dim // tensor
@@ -166,7 +179,7 @@ def _mlp(facts: ModelFacts, moe: bool, tensor: int) -> tuple[Linear, ...]:
         )
     inner = -(-facts.expert_intermediate // tensor)
     experts = (
-        Linear("experts.w13", h, 2 * inner, facts.experts, facts.expert_bias, expert=True),
+        Linear("experts.w13", h, gates * inner, facts.experts, facts.expert_bias, expert=True),
         Linear("experts.w2", inner, h, facts.experts, facts.expert_bias, expert=True),
         Linear("router", h, facts.experts, kept_16bit=True),
     )
@@ -175,7 +188,7 @@ def _mlp(facts: ModelFacts, moe: bool, tensor: int) -> tuple[Linear, ...]:
     shared = -(-facts.shared_intermediate // tensor)
     return (
         *experts,
-        Linear("shared.gate_up_proj", h, 2 * shared),
+        Linear("shared.gate_up_proj", h, gates * shared),
         Linear("shared.down_proj", shared, h),
     )
 
@@ -199,6 +212,9 @@ def _small(facts: ModelFacts, kind: str) -> int:
     elements = (facts.norms + bool(facts.per_layer_width)) * facts.hidden
     if facts.qk_norm:
         elements += 2 * facts.head_dim
+    if kind == "linear" and facts.mamba is not None:  # convolution, A, D, steps (float32), norm
+        mixer = facts.mamba
+        return elements + mixer.convolved(1) * (mixer.kernel + 1) + 6 * mixer.heads + mixer.inner
     if kind == "linear":
         keys = facts.linear_key_heads * facts.linear_key_dim
         values = facts.linear_value_heads * facts.linear_value_dim

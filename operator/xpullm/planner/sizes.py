@@ -134,6 +134,9 @@ def sizes(target: Target, arguments: Arguments) -> Sizes:
     pool, pinned = _pool(target, arguments, budget, stage, act, non_torch, inside, layout)
     # An encoder that the profile skips comes on top of it at the first request.
     unseen = 0 if encoder.profiled else max(0, act.with_encoder(encoder) - act.peak)
+    if facts.mamba is not None:  # nor does the profile scan
+        scan = facts.mamba.scan_bytes(tokens, arguments.max_num_seqs, tensor)
+        unseen += max(0, act.attention + scan - act.peak)
     rows = target.compute_units * facts.vocab * 4 if act.sampler.runtime_rows else 0
     outside = act.sampler
     return Sizes(
