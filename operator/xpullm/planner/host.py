@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xpullm.planner.lora import host_lora_bytes
 from xpullm.planner.modules import up
 from xpullm.planner.sizes import Sizes
 from xpullm.planner.target import Target
@@ -37,6 +38,16 @@ def host_memory(where: Target, arguments: Arguments, s: Sizes) -> HostMemory:
     if arguments.cpu_offload_gib:
         moved = int(arguments.cpu_offload_gib * GIB) * ranks
         terms.append(Term("weights offloaded", moved, "cpu-offload-gb per card", f"{ranks} cards"))
+    if adapters := host_lora_bytes(where.facts, arguments):
+        terms.append(
+            Term(
+                "LoRA adapters",
+                adapters * ranks,
+                "max-cpu-loras x one adapter per rank, pinned",
+                f"{ranks} ranks",
+                "vLLM lora/lora_model.py pin_memory",
+            )
+        )
     if not arguments.enforce_eager:
         terms.append(Term("compiler", _COMPILE, "torch.compile and kernel compilers", ""))
     if ranks > 1 and where.host_mirror:

@@ -22,6 +22,7 @@ _FUSED = {
     "shared.gate_up_proj": 2,
     "experts.w13": 2,
     "fused_qkv_a_proj": 2,
+    "in_proj": 5,
     "in_proj_qkvz": 4,
     "in_proj_ba": 2,
 }
@@ -49,6 +50,15 @@ def lora_bytes(facts: ModelFacts, arguments: Arguments) -> int:
         return 0
     tensor, pipeline = arguments.tensor_parallel_size, arguments.pipeline_parallel_size
     return slots * _slot(facts, rank, tensor, pipeline, sharded)
+
+
+def host_lora_bytes(facts: ModelFacts, arguments: Arguments) -> int:
+    """Host memory of the adapters that one rank keeps to swap in; at least those in its slots."""
+    slots, rank, _ = lora_slots(arguments)
+    if not slots:
+        return 0
+    kept = max(slots, _integer(dict(arguments.extra).get("max-cpu-loras"), slots))
+    return kept * _slot(facts, rank, 1, 1, False)
 
 
 @lru_cache(maxsize=4096)

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.planner.requests import impossible, planned, request_of, spec
 from tests.unit.planner.test_batch import ROW
 from tests.unit.planner.test_terms import facts_of
 
+from xpullm.catalog import models
 from xpullm.planner import Arguments, Plan, estimate_row, explain, plan
 from xpullm.planner.lora import lora_bytes
 
@@ -129,6 +132,27 @@ def test_a_plans_pool_makes_room_for_them() -> None:
     lost = few.ledger.kv_cache_bytes - many.ledger.kv_cache_bytes
     assert abs(lost - more) < 16 << 20  # whole blocks
     assert many.ledger.free_bytes >= 0
+
+
+def test_the_host_keeps_adapters_to_swap_in() -> None:
+    """8 adapters of Qwen3-8B at rank 64, 389,120,000 bytes each, on the one rank."""
+    args = [
+        {"name": "enable-lora"},
+        {"name": "max-lora-rank", "value": "64"},
+        {"name": "max-cpu-loras", "value": "8"},
+    ]
+    gpu = {"type": "arc-pro-b60", "count": 1}
+    made = planned(spec(QWEN, quantization="fp8", gpu=gpu, engine={"args": args}))
+    terms = {t.name: t.bytes for t in made.host.terms}
+    assert terms["LoRA adapters"] == 8 * 389_120_000
+
+
+@given(st.sampled_from([8, 16, 64, 256]), st.integers(1, 8), st.sampled_from(sorted(models())))
+def test_more_slots_never_leave_more_room(rank: int, loras: int, name: str) -> None:
+    few, many = slots(name, rank, loras), slots(name, 2 * rank, loras + 1)
+    assert 0 < few < many
+    assert slots(name, rank, loras, tensor=2, sharded=True) <= slots(name, rank, loras, tensor=2)
+    assert slots(name, rank, loras, tensor=2) <= few
 
 
 def test_adapters_that_do_not_fit_are_refused() -> None:
