@@ -6,7 +6,7 @@ load_model); its layers join the KV cache groups of the target and share the poo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xpullm.catalog import quantization_for
 from xpullm.planner.facts import ModelFacts
@@ -38,6 +38,15 @@ NO_DRAFT = Draft()
 
 def draft_of(target: Target, arguments: Arguments, asked: Speculation) -> Draft:
     """What drafting takes for these arguments."""
+    draft = _weights_of(target, arguments, asked)
+    if not asked.keeps_logits:
+        return draft
+    # vLLM v1/worker/gpu/spec_decode/speculator.py draft_logits; fp32 where the head is.
+    kept = arguments.max_num_seqs * asked.tokens * target.facts.vocab * 4
+    return replace(draft, resident=draft.resident + kept, peak=draft.peak + kept)
+
+
+def _weights_of(target: Target, arguments: Arguments, asked: Speculation) -> Draft:
     tensor = arguments.tensor_parallel_size
     if asked.tensor is not None:
         tensor = min(tensor, max(1, asked.tensor))

@@ -42,7 +42,8 @@ class Speculation:
 
     `draft` is the draft model (None: no model, or the layers of the target itself: `own_layer`).
     `predicts`: of the model only the layer that predicts further tokens is loaded. `quantization`
-    is the draft's format as given, `tensor` its tensor-parallel size. `problem` says why it can't
+    is the draft's format as given, `tensor` its tensor-parallel size. `keeps_logits`: of every
+    drafted token, to sample from the draft's own distribution. `problem` says why it can't
     be computed, with the way out; then nothing else counts.
     """
 
@@ -54,6 +55,7 @@ class Speculation:
     tensor: int | None = None
     kv_cache_dtype: str = ""
     any_vocabulary: bool = False
+    keeps_logits: bool = False
     problem: str = ""
 
     @property
@@ -128,7 +130,7 @@ def _checked(config: Mapping[str, Any]) -> Speculation:
         return Speculation(tokens)
     if name is None:
         if predicts:
-            return Speculation(tokens, predicts=True)
+            return Speculation(tokens, predicts=True, keeps_logits=_keeps_logits(config))
         return Speculation(
             problem=f"method {method or 'draft_model'!r:.40} needs model, the id of its draft"
             " model; or use method ngram, which has none"
@@ -162,8 +164,13 @@ def _checked(config: Mapping[str, Any]) -> Speculation:
         tensor,
         dtype if isinstance(dtype, str) else "",
         config.get("use_heterogeneous_vocab") is True,
+        _keeps_logits(config),
         "" if not draft.is_hybrid or is_predicting(draft) else _keeps_states(name),
     )
+
+
+def _keeps_logits(config: Mapping[str, Any]) -> bool:
+    return config.get("draft_sample_method") == "probabilistic"
 
 
 def _keeps_states(name: str) -> str:

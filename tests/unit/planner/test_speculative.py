@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from tests.unit.planner.requests import impossible, planned, refusal_of, request_of, spec
 from tests.unit.planner.test_batch import ROW
 
@@ -178,6 +180,22 @@ def test_a_draft_has_its_own_format() -> None:
     norms, rotary table and blocks rounded up."""
     more = answer(draft(SMALL, quantization="fp8"))["weights_gib"] - answer()["weights_gib"]
     assert more == pytest.approx(0.740, abs=0.01)
+
+
+def test_a_draft_that_is_sampled_keeps_its_logits() -> None:
+    """4 sequences x 3 tokens x 151936 x 4 bytes = 6.95 MiB."""
+    sampled = answer(draft(SMALL, draft_sample_method="probabilistic"))
+    more = sampled["weights_gib"] - answer(draft(SMALL))["weights_gib"]
+    assert more == pytest.approx(4 * 3 * 151_936 * 4 / GIB, abs=2e-4)
+
+
+@hypothesis.given(memory=st.integers(16, 96), tokens=st.integers(1, 8))
+def test_a_draft_never_leaves_more_room(memory: int, tokens: int) -> None:
+    plain, drafted = (answer(c, device_total_gib=memory) for c in (None, draft(SMALL, tokens)))
+    assert drafted["kv_cache_tokens"] <= plain["kv_cache_tokens"]
+    assert plain["starts"] or not drafted["starts"]
+    larger = answer(draft(SMALL, tokens), device_total_gib=memory + 1)
+    assert larger["kv_cache_tokens"] >= drafted["kv_cache_tokens"]
 
 
 def test_a_plan_has_a_line_for_it() -> None:
