@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from xpullm.planner.changes import SIZE_FLAGS, Change, combinations, dropped, small_changes, softer
+from xpullm.planner.changes import (
+    SIZE_FLAGS,
+    Change,
+    combinations,
+    dropped,
+    roomiest,
+    small_changes,
+    softer,
+)
 from xpullm.planner.changes import without as without_flags
 from xpullm.planner.choose import proven
 from xpullm.planner.division import COUNTS, indivisible, possible
@@ -19,6 +27,7 @@ _WANTED = 5
 _PROMISED = 3
 _OF_ONE_KIND = 2
 _LEAST_CONTEXT = 2048
+_PROBED = 3
 
 
 def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible:
@@ -76,38 +85,54 @@ class _Alternatives:
         return softer(self._request, self._choice, self._wish, counts)
 
     def _combined(self) -> Iterator[Change]:
-        """Any card, number of cards and format, without the user's own size of the KV cache."""
-        return self._without(self._request, tuple(POOL_FLAGS), "")
+        """Any card, number of cards and format, without the user's own size of the KV cache; none
+        where not even the roomiest fit."""
+        free = without_flags(self._request, self._choice.engine, tuple(POOL_FLAGS))
+        if free is None:
+            return
+        best = roomiest(free, self._choice, _PROBED)
+        if any(self._fits(change) for change in best):
+            yield from self._combinations(free, "")
 
     def _least(self) -> Iterator[Change]:
         """The same for one request of a short context, without any size of the user's."""
-        serving, wish, told = self._request.serving, self._wish, ""
-        if wish.min_context > _LEAST_CONTEXT:
-            serving = replace(serving, min_context_length=_LEAST_CONTEXT)
-            told += f", spec.serving.minContextLength {_LEAST_CONTEXT}"
-        if wish.min_concurrency > 1:
-            serving = replace(serving, min_concurrency=1)
-            told += ", spec.serving.minConcurrency 1"
-        return self._without(replace(self._request, serving=serving), SIZE_FLAGS, told)
+        free = self._freed()
+        if free is not None:
+            yield from self._combinations(free, self._floors_told())
 
     def _small_cache(self) -> Iterator[Change]:
-        """Any card, number of cards and format with an 8-bit KV cache: more room where only the
-        largest cards hold the weights."""
-        user = self._request.user
-        if user.kv_cache_dtype is not None:
+        """The same with an 8-bit KV cache: more room where only the largest cards hold the
+        weights."""
+        free = self._freed()
+        if free is None or free.user.kv_cache_dtype is not None:
             return
-        flags = (*user.flags, ("kv-cache-dtype", "fp8"))
-        small = replace(self._request, user=replace(user, flags=flags, kv_cache_dtype="fp8"))
-        told = ", spec.engine.args[kv-cache-dtype] fp8"
-        for change in self._without(small, tuple(POOL_FLAGS), told):
+        flags = (*free.user.flags, ("kv-cache-dtype", "fp8"))
+        small = replace(free, user=replace(free.user, flags=flags, kv_cache_dtype="fp8"))
+        told = f", spec.engine.args[kv-cache-dtype] fp8{self._floors_told()}"
+        for change in self._combinations(small, told):
             if "fp8" in change.choice.engine.kv_cache_dtypes:
                 yield change
 
-    def _without(self, request: PlanRequest, names: tuple[str, ...], told: str) -> Iterator[Change]:
-        free = without_flags(request, self._choice.engine, names)
-        if free is None:
-            return
-        told += dropped(request, free)
+    def _freed(self) -> PlanRequest | None:
+        """The request with least floors and none of the user's sizes."""
+        serving, wish = self._request.serving, self._wish
+        if wish.min_context > _LEAST_CONTEXT:
+            serving = replace(serving, min_context_length=_LEAST_CONTEXT)
+        if wish.min_concurrency > 1:
+            serving = replace(serving, min_concurrency=1)
+        least = replace(self._request, serving=serving)
+        return without_flags(least, self._choice.engine, SIZE_FLAGS)
+
+    def _floors_told(self) -> str:
+        wish, told = self._wish, ""
+        if wish.min_context > _LEAST_CONTEXT:
+            told += f", spec.serving.minContextLength {_LEAST_CONTEXT}"
+        if wish.min_concurrency > 1:
+            told += ", spec.serving.minConcurrency 1"
+        return told
+
+    def _combinations(self, free: PlanRequest, told: str) -> Iterator[Change]:
+        told += dropped(self._request, free)
         for change in combinations(free, self._choice):
             yield replace(change, value=change.value + told)
 
@@ -119,19 +144,23 @@ class _Alternatives:
 
     def _add(self, change: Change) -> bool:
         """Whether it is another one, and fits."""
+        key = (change.field, change.value)
+        fits = self._fits(change) if key not in self._found else None
+        if fits is not None:
+            self._found[key] = fits
+        return fits is not None
+
+    def _fits(self, change: Change) -> Alternative | None:
+        """The alternative where the changed request has a plan."""
         request = change.request
         if check_together(request.user, request.serving) is not None:
-            return False
+            return None
         goal = wish_of(request.serving, request.user, request.facts.max_position)
         for count in change.counts:
-            key = (change.field, change.value)
-            if key in self._found:
-                return False
             found = proven(request, change.choice, count, goal, self._learned)
             if found is not None:
-                self._found[key] = _alternative(change, count, found)
-                return True
-        return False
+                return _alternative(change, count, found)
+        return None
 
 
 def _alternative(change: Change, count: int, found: Found) -> Alternative:

@@ -105,32 +105,48 @@ def _lower(value: int, least: int) -> Iterator[int]:
         yield value
 
 
-def combinations(request: PlanRequest, choice: Choice) -> list[Change]:
+def combinations(request: PlanRequest, choice: Choice) -> Iterator[Change]:
     """Every card of the catalogue x number of cards x format that may hold the weights, the fewest
     changes and cards first."""
     mine = choice.quantization
     own = {c.gpu.name for c in request.choices}
+
+    def cost(pair: tuple[Choice, int]) -> tuple[int, int, int, int, str, str]:
+        (gpu, q), count = (pair[0].gpu, pair[0].quantization), pair[1]
+        lower = max(0, mine.precision // 10 - q.precision // 10)
+        changes = (gpu.name not in own) + (count != (request.count or count)) + bool(lower)
+        return changes, count, lower, gpu.visible_bytes, gpu.name, q.name
+
+    for other, count in sorted(_pairs(request, choice), key=cost):
+        yield from _moved(request, choice, other, count, (count,))
+
+
+def roomiest(request: PlanRequest, choice: Choice, number: int) -> Iterator[Change]:
+    """Of these the ones with most device memory for each bit of a weight."""
+
+    def room(pair: tuple[Choice, int]) -> int:
+        gpu, bits = pair[0].gpu, pair[0].quantization.precision
+        return pair[1] * gpu.devices_per_unit * gpu.visible_bytes // bits
+
+    for other, count in sorted(_pairs(request, choice), key=room, reverse=True)[:number]:
+        yield from _moved(request, choice, other, count, (count,))
+
+
+def _pairs(request: PlanRequest, choice: Choice) -> Iterator[tuple[Choice, int]]:
+    """Cards and formats, and numbers of cards that may hold the weights."""
     bits = request.facts.stored.bits if request.facts.stored else 0
     # No rank holds less than its share; a tenth less, as no format is that exact.
     least = 0 if request.user.cpu_offload_gib else checkpoint_bytes(request.facts) * 9 // 10
-    ranked: list[tuple[tuple[Any, ...], Change]] = []
     formats: dict[tuple[str, bool], tuple[Choice, ...]] = {}
     for gpu in gpus().values():
         kind = (gpu.architecture, gpu.bfloat16)
         if kind not in formats:
             formats[kind] = tuple(formats_on(request, choice, gpu))
         for other in formats[kind]:
-            q = other.quantization
-            share = least * (bits * 10 or q.precision) // 160
-            lower = max(0, mine.precision // 10 - q.precision // 10)
+            share = least * (bits * 10 or other.quantization.precision) // 160
             for count in COUNTS:
-                if share > count * gpu.devices_per_unit * gpu.visible_bytes:
-                    continue
-                changes = (gpu.name not in own) + (count != (request.count or count)) + bool(lower)
-                cost = (changes, count, lower, gpu.visible_bytes, gpu.name, q.name)
-                moved = _moved(request, choice, replace(other, gpu=gpu), count, (count,))
-                ranked.extend((cost, change) for change in moved)
-    return [change for _, change in sorted(ranked, key=lambda r: r[0])]
+                if share <= count * gpu.devices_per_unit * gpu.visible_bytes:
+                    yield replace(other, gpu=gpu), count
 
 
 def formats_on(request: PlanRequest, choice: Choice, gpu: GPU) -> Iterator[Choice]:
