@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xpullm.planner.draft import SOURCE as DRAFT_SOURCE
+from xpullm.planner.encoder import EncoderLoad, encoder_load
 from xpullm.planner.lora import SOURCE as LORA_SOURCE
 from xpullm.planner.lora import lora_slots
 from xpullm.planner.sizes import Sizes, batched_tokens, utilization
 from xpullm.planner.speculation import speculation
 from xpullm.planner.target import Target
 from xpullm.planner.types import Arguments, Ledger, Term
+
+ENCODER_SOURCE = (
+    "vLLM v1/worker/gpu_model_runner.py profile_run; peaks printed for Qwen2.5-VL-3B and 7B"
+)
 
 
 def explained(where: Target, arguments: Arguments, s: Sizes, ledger: Ledger) -> Ledger:
@@ -20,7 +25,7 @@ def explained(where: Target, arguments: Arguments, s: Sizes, ledger: Ledger) -> 
             "context",
             ledger.context_bytes,
             "taken before the engine's first snapshot",
-            where.runtime.platform,
+            f"{where.context_bytes >> 20} MiB on {where.runtime.platform}",
             where.runtime.context_source,
         ),
         _weights(where, arguments, s),
@@ -42,23 +47,24 @@ def explained(where: Target, arguments: Arguments, s: Sizes, ledger: Ledger) -> 
             where.runtime.graph_source,
         ),
         _kv(where, arguments, s),
-        Term(
-            "outside",
-            ledger.outside_bytes,
-            f"fixed + {s.activation.sampler.runtime_units:g} U + V x 4 per compute unit",
-            f"U {s.activation.unit}, {where.compute_units} compute units",
-            s.activation.sampler.source,
-        ),
+        _outside(where, arguments, s, ledger),
         Term(
             "reserve",
             ledger.reserve_bytes,
-            "fragmentation under the worst load",
-            "",
+            "room for fragmentation under the worst load",
+            f"{s.margin >> 20} MiB on {where.runtime.platform}",
             "measured by us, vLLM 0.25: at least 0.25 GiB held in 17 of 17 runs",
         ),
-        Term("free", ledger.free_bytes, "visible - all of the above", "", ""),
     )
-    return replace(ledger, terms=terms)
+    held = sum(term.bytes for term in terms)
+    free = Term(
+        "free",
+        ledger.free_bytes,
+        "visible - all of the above",
+        f"visible {ledger.visible_bytes} bytes, above {held} bytes",
+        where.visible_source,
+    )
+    return replace(ledger, terms=(*terms, free))
 
 
 def _weights(where: Target, arguments: Arguments, s: Sizes) -> Term:
@@ -66,9 +72,13 @@ def _weights(where: Target, arguments: Arguments, s: Sizes) -> Term:
     return Term(
         "weights",
         s.weights.resident - s.lora - s.draft,
-        "matrices x bytes per weight + vocabulary x hidden x 2 + norms, blocks as allocated",
+        "matrices x bytes per weight + vocabulary x hidden x 2 + norms, blocks as allocated"
+        + (" + vision tower x 2 bytes, whole on every rank" if facts.vision_params else "")
+        + (" - what cpu-offload-gb moves" if arguments.cpu_offload_gib else ""),
         f"{q.name}; {facts.layers} layers, hidden {facts.hidden}, vocabulary {facts.vocab}"
-        f"{' (tied)' if facts.tied else ''}, {arguments.tensor_parallel_size} rank(s)",
+        f"{' (tied)' if facts.tied else ''}, {arguments.tensor_parallel_size} rank(s)"
+        + (f", vision tower of {facts.vision_params} parameters" if facts.vision_params else "")
+        + (f", {arguments.cpu_offload_gib:g} GiB" if arguments.cpu_offload_gib else ""),
         q.source,
     )
 
@@ -110,25 +120,57 @@ def _draft(arguments: Arguments, s: Sizes) -> tuple[Term, ...]:
 
 def _activation(where: Target, arguments: Arguments, s: Sizes) -> Term:
     act = s.activation
-    parts = {"MLP": act.mlp, "attention": act.attention, "sampling": act.sampling}
-    parts["encoder"] = act.encoder
+    parts = {"MLP": act.mlp, "attention": act.attention + act.latent, "sampling": act.sampling}
     worst = max(parts, key=lambda name: parts[name])
-    tokens = batched_tokens(where, arguments)
-    reserved = where.accounting.pool == "peak"
-    return Term(
-        "activations",
-        act.peak,
-        "max(MLP, attention, sampling) + expert and latent workspaces",
-        f"{worst}; {tokens} batched tokens, {arguments.max_num_seqs} sequences"
-        + ("" if reserved else "; not reserved by this engine"),
-        act.sampler.source,
+    formula = "max(MLP, attention, sampling) + the matrix library's workspace"
+    inputs = [
+        f"{worst}; {batched_tokens(where, arguments)} batched tokens,"
+        f" {arguments.max_num_seqs} sequences"
+    ]
+    sources = [act.sampler.source]
+    if act.experts:
+        formula += " + expert workspace"
+        inputs.append(f"experts {act.experts} bytes")
+    if act.latent:
+        formula += "; attention with the latent's workspace"
+        inputs.append(f"latent {act.latent} bytes")
+    encoder = encoder_load(where, arguments, batched_tokens(where, arguments))
+    if encoder.profiled and encoder.working + encoder.kept:
+        formula = f"max(text + items kept, items encoded + their rows in the MLP); text: {formula}"
+        inputs.append(_items(encoder))
+        sources.append(ENCODER_SOURCE)
+    if where.accounting.pool != "peak":
+        inputs.append("not reserved by this engine")
+    return Term("activations", act.peak, formula, "; ".join(inputs), "; ".join(sources))
+
+
+def _outside(where: Target, arguments: Arguments, s: Sizes, ledger: Ledger) -> Term:
+    sampler = s.activation.sampler
+    formula = f"fixed + {sampler.runtime_units:g} U, U = sequences x vocabulary x 4"
+    inputs = f"fixed {where.runtime.fixed_bytes} bytes, U {s.activation.unit} bytes"
+    source = sampler.source
+    if sampler.runtime_rows:
+        formula += " + vocabulary x 4 per compute unit"
+        inputs += f", vocabulary {where.facts.vocab}, {where.compute_units} compute units"
+    encoder = encoder_load(where, arguments, batched_tokens(where, arguments))
+    if not encoder.profiled and encoder.working + encoder.kept:
+        formula += " + what encoding adds to the peak, which the profile skips"
+        inputs += f"; {_items(encoder)}"
+        source += f"; {ENCODER_SOURCE}"
+    return Term("outside", ledger.outside_bytes, formula, inputs, source)
+
+
+def _items(encoder: EncoderLoad) -> str:
+    return (
+        f"encoder {encoder.working} bytes while encoding, {encoder.kept} bytes kept,"
+        f" {encoder.rows} rows per item"
     )
 
 
 def _kv(where: Target, arguments: Arguments, s: Sizes) -> Term:
     share = utilization(where, arguments)
     if s.pinned:
-        formula = "pinned"
+        formula = "pinned: whole blocks x bytes of a block"
     elif where.accounting.pool == "current":
         formula = f"{share:g} x total - weights (activations are not in the sum)"
     else:
@@ -137,6 +179,6 @@ def _kv(where: Target, arguments: Arguments, s: Sizes) -> Term:
         "KV cache",
         max(0, s.pool),
         formula,
-        f"{s.layout.token_bytes} bytes per token, blocks of {s.layout.block_size}",
+        f"{s.layout.token_bytes} bytes per token, blocks of {s.layout.block_size} tokens",
         where.accounting.source,
     )

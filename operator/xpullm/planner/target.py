@@ -15,7 +15,8 @@ from xpullm.planner.weights import WeightFormat
 class Target:
     """Model, format, engine and device of one rank. Bytes.
 
-    `total_bytes` is what the engine multiplies utilization with, `visible_bytes` what there is.
+    `total_bytes` is what the engine multiplies utilization with, `visible_bytes` what there is, as
+    `visible_source` says.
     """
 
     facts: ModelFacts
@@ -25,6 +26,7 @@ class Target:
     accounting: Accounting
     runtime: Runtime
     visible_bytes: int
+    visible_source: str
     total_bytes: int
     context_bytes: int
     compute_units: int
@@ -72,6 +74,7 @@ def target(
         accounting=accounting,
         runtime=runtime,
         visible_bytes=visible,
+        visible_source=gpu.source if gpu and visible_bytes is None else "as it was given",
         total_bytes=gpu.torch_total_bytes if torch_total and gpu else visible,
         context_bytes=context_bytes if context_bytes is not None else runtime.context_bytes,
         compute_units=gpu.compute_units if gpu else runtime.compute_units,
