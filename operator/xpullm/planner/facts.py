@@ -310,10 +310,19 @@ def _layer_kinds(fields: Fields, layers: int, unsure: list[str]) -> tuple[int, i
     return layers, 0, 0
 
 
+_LAYER_KINDS = frozenset(
+    {"full_attention", "attention", "sliding_attention", "chunked_attention", "linear_attention",
+     "mamba"}
+)  # fmt: skip
+
+
 def _counted(
     fields: Fields, counts: Mapping[str, int], layers: int, unsure: list[str]
 ) -> tuple[int, int, int]:
     """Kinds from their counts; layers of a kind whose state isn't described count as full ones."""
+    unknown = sorted(kind for kind, n in counts.items() if n and kind not in _LAYER_KINDS)
+    if unknown:
+        unsure.append(f"layers of kind {', '.join(unknown)} aren't known; counted as attention")
     window = min(counts.get("sliding_attention", 0) + counts.get("chunked_attention", 0), layers)
     if not fields.optional("sliding_window"):
         window = 0

@@ -61,6 +61,12 @@ def test_layer_kinds() -> None:
     )
 
 
+def test_a_kind_of_layer_that_is_not_known_is_said() -> None:
+    facts = parse_config({**QWEN2_7B, "layer_types": ["kda"] * 21 + ["full_attention"] * 7})
+    assert facts.full_layers == 28
+    assert facts.unsure == ("layers of kind kda aren't known; counted as attention",)
+
+
 def test_a_window_that_is_off_is_no_window() -> None:
     facts = parse_config({**QWEN2_7B, "sliding_window": 4096, "use_sliding_window": False})
     assert (facts.full_layers, facts.window_layers) == (28, 0)
