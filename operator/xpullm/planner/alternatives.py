@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from xpullm.planner.changes import (
     SIZE_FLAGS,
@@ -27,7 +28,7 @@ _WANTED = 5
 _PROMISED = 3
 _OF_ONE_KIND = 2
 _LEAST_CONTEXT = 2048
-_PROBED = 3
+_PROBED, _TRIED = 3, 80
 
 
 def infeasible(request: PlanRequest, wish: Wish, learned: Learned) -> Infeasible:
@@ -86,13 +87,14 @@ class _Alternatives:
 
     def _combined(self) -> Iterator[Change]:
         """Any card, number of cards and format, without the user's own size of the KV cache; none
-        where not even the roomiest fit."""
+        where not even the roomiest fit, and not all where less can be asked for, too."""
         free = without_flags(self._request, self._choice.engine, tuple(POOL_FLAGS))
         if free is None:
             return
         best = roomiest(free, self._choice, _PROBED)
         if any(self._fits(change) for change in best):
-            yield from self._combinations(free, "")
+            tried = None if self._freed() == free else _TRIED
+            yield from islice(self._combinations(free, ""), tried)
 
     def _least(self) -> Iterator[Change]:
         """The same for one request of a short context, without any size of the user's."""
