@@ -12,6 +12,9 @@ _FACTOR_LIMIT = 1024
 # _get_and_verify_max_len). The legacy names su and mrope are those of longrope and default.
 _SCALED_ALREADY = frozenset({"su", "longrope", "llama3"})
 
+# Positions of a video run on with its length: mrope.py, cache_max_position_num.
+_MROPE_TIMES = 4
+
 
 def longest_context(fields: Fields, model_type: str, unsure: list[str]) -> int:
     """The longest max-model-len that the engine takes, tokens (vLLM config/model.py,
@@ -40,6 +43,8 @@ def longest_context(fields: Fields, model_type: str, unsure: list[str]) -> int:
 def rotary_rows(fields: Fields, longest: int) -> int:
     """Rows of the rotary table: one per position that scaling makes (vLLM rotary_embedding/)."""
     for scaling in _scalings(fields):
+        if _kind(scaling) == "mrope" or "mrope_section" in scaling:
+            return longest * _MROPE_TIMES
         if _kind(scaling) == "linear" and "gemma3" in str(fields.get("model_type") or ""):
             return int(longest * _factor(scaling))  # linear_scaling_rope.py multiplies once more
     return longest

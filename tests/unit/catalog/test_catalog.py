@@ -1,6 +1,7 @@
 """The catalogue is complete, consistent, and every entry says where it comes from."""
 
 import json
+from typing import Any
 
 import pytest
 from hack.generate import models as generator
@@ -26,7 +27,7 @@ GIB = 1 << 30
 
 
 def test_every_entry_names_its_source() -> None:
-    entries = [
+    entries: list[Any] = [
         *gpus().values(),
         *quantizations().values(),
         *accountings().values(),

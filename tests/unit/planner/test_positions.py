@@ -66,6 +66,11 @@ def test_the_rotary_table_has_a_row_for_every_position() -> None:
     assert parse_config({**BASE, "rope_scaling": YARN}).rotary_rows == 131072
 
 
+def test_positions_of_videos_have_rows_of_their_own() -> None:
+    facts = parse_config({**BASE, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}})
+    assert (facts.max_position, facts.rotary_rows) == (40960, 163840)
+
+
 def test_yarn_without_the_original_length_says_so() -> None:
     facts = parse_config({**BASE, "rope_scaling": {"type": "yarn", "factor": 4}})
     assert "yarn without original_max_position_embeddings; not counted" in facts.unsure
