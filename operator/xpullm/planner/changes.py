@@ -269,6 +269,8 @@ def user_on(user: UserArguments, had: Engine | None, engine: Engine) -> UserArgu
     """The user's flags as this engine takes them, or None where it refuses one."""
     if had is not None and had.key == engine.key:
         return user
+    if any(name.partition(".")[0] not in engine.flags for name in user.names):
+        return None  # without the search for a name like it
     read = read_arguments(user.flags, engine)
     if isinstance(read, Refusal):
         return None
