@@ -190,12 +190,12 @@ class Family:
     the query projection has twice its size.
     `multimodal`: has an encoder besides the text model, of `vision_millions` parameters where the
     config has no vision_config; its largest item takes `encoder_item_tokens`, each costing
-    `encoder_token_kib` while it is encoded and `encoder_input_kib` of input. `encoder_video`: takes
-    videos too. `encoder_each_sequence`: V0 profiles an item in every sequence. `unmodelled`: what
-    the estimate leaves out, so that it can't be called safe. `mamba`: Mamba2 layers "in-place" of
-    attention, "beside" it in every layer, or "alone" (layers of one mixer each); "" for none.
-    `mamba_state`: type of their states where the config has none ("": the model's). `rotary`: has
-    rotary tables.
+    `encoder_token_kib` while it is encoded and `encoder_input_kib` of input. `encoder_video`: the
+    longest video in images of that size (0: takes none), as far as the context holds them.
+    `encoder_each_sequence`: V0 profiles an item in every sequence. `unmodelled`: what the estimate
+    leaves out, so that it can't be called safe. `mamba`: Mamba2 layers "in-place" of attention,
+    "beside" it in every layer, or "alone" (layers of one mixer each); "" for none. `mamba_state`:
+    type of their states where the config has none ("": the model's). `rotary`: has rotary tables.
     """
 
     name: str
@@ -214,7 +214,7 @@ class Family:
     encoder_item_tokens: int
     encoder_token_kib: int
     encoder_input_kib: int
-    encoder_video: bool
+    encoder_video: int
     encoder_each_sequence: bool
     unmodelled: str
     mamba: str

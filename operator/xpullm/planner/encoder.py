@@ -46,12 +46,16 @@ def encoder_load(target: Target, arguments: Arguments, tokens: int) -> EncoderLo
         return NONE
     images = max((limits[kind] for kind in kinds if kind in limits), default=0)
     item = facts.encoder_item_tokens
-    budget = max(tokens, item)
+    longest = item
+    if facts.encoder_video > 1 and limits.get("video") != 0:
+        # As many frames as the context holds (vLLM models/qwen2_vl.py get_max_video_tokens).
+        longest *= max(1, min(facts.encoder_video, arguments.max_model_len // item))
+    budget = max(tokens, longest)
     if target.accounting.prefill_follows_context:  # V0: every image of a prompt, in each sequence
         prompts = arguments.max_num_seqs if facts.encoder_each_sequence else 1
-        budget = max(budget, item * max(1, images) * prompts)
+        budget = max(tokens, item * max(1, images) * prompts)
     elif images and item:  # v1/core/encoder_cache_manager.py: the budget bounds items of a step
-        budget = min(budget, item * max(1, images) * arguments.max_num_seqs)
+        budget = min(budget, longest * max(1, images) * arguments.max_num_seqs)
     output = facts.hidden * target.form.element
     return EncoderLoad(
         working=budget * facts.encoder_token_bytes,

@@ -82,7 +82,7 @@ class ModelFacts:
     encoder_item_tokens: int
     encoder_token_bytes: int
     encoder_input_bytes: int
-    encoder_video: bool
+    encoder_video: int
     encoder_each_sequence: bool
     unmodelled: str
     rotary_rows: int

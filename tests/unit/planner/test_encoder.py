@@ -131,3 +131,13 @@ def test_cross_attention_is_never_called_safe() -> None:
     assert 36.63 <= seen.ledger.activation_bytes / GIB <= 36.63 * 1.05
     assert (seen.starts, seen.safe) == (True, False)
     assert "cross attention" in seen.reason
+
+
+def test_a_video_fills_the_context_unless_videos_are_off() -> None:
+    """14 frames of the largest image at most, two to a token: 7 x 16384 tokens."""
+    images_only = ("limit-mm-per-prompt.video", "0")
+    for context, images in ((8192, 1), (32768, 2), (65536, 4), (128000, 7)):
+        more = activation(VL7, max_model_len=context) - activation(
+            VL7, images_only, max_model_len=context
+        )
+        assert more == pytest.approx((images - 1) * 16384 * 184 * 1024 / GIB)
