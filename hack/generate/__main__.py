@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.generate import flags, openapi
+from hack.generate import flags, flagvalues, openapi
 from hack.generate.catalogue_doc import catalogue
 from hack.generate.chart import crd_template
 from hack.generate.docs import api_reference
@@ -44,10 +44,11 @@ def main() -> int:
     kubernetes = commands.add_parser("kubernetes", help="renew the embedded Kubernetes types")
     kubernetes.add_argument("swagger", type=Path, help="api/openapi-spec/swagger.json")
     kubernetes.add_argument("version", help="the Kubernetes version it is of, as v1.36.3")
-    commands.add_parser("flags", help="renew the flag lists, from the package index")
+    commands.add_parser("flags", help="renew the flags and what they take, from the package index")
     arguments = parser.parse_args()
     if arguments.command == "flags":
         flags.TARGET.write_text(flags.generated(), encoding="utf-8")
+        flagvalues.TARGET.write_text(flagvalues.generated(), encoding="utf-8")
         return 0
     if arguments.command == "kubernetes":
         openapi.write(arguments.swagger, KUBERNETES_SCHEMA, arguments.version)

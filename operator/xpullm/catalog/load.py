@@ -176,6 +176,19 @@ def flag_lists() -> Mapping[str, list[str]]:
 
 
 @cache
+def flag_values() -> Mapping[str, Mapping[str, str | tuple[str, ...]]]:
+    """What flags of each known vLLM release take (hack/generate/flagvalues.py)."""
+    changes = json.loads((DATA / "flagvalues.json").read_text(encoding="utf-8"))
+    current: dict[str, str | tuple[str, ...]] = {}
+    result: dict[str, Mapping[str, str | tuple[str, ...]]] = {}
+    for release, changed in changes.items():
+        read = {f: tuple(k) if isinstance(k, list) else k for f, k in changed.items()}
+        current = {f: k for f, k in {**current, **read}.items() if k is not None}
+        result[release] = MappingProxyType(current)
+    return MappingProxyType(result)
+
+
+@cache
 def engines() -> Mapping[str, tuple[Engine, ...]]:
     """All versions of each engine, oldest first."""
     flags = flag_lists()
@@ -205,6 +218,7 @@ def _engine(name: str, row: Mapping[str, Any], flags: Mapping[str, list[str]]) -
         accounting=known[row["accounting"]],
         accounting_cuda=known[row["accounting_cuda"]] if "accounting_cuda" in row else None,
         flags=frozenset(flags[row["flags"]]) | frozenset(row.get("extra_flags", ())),
+        values=flag_values()[row["flags"]],
         defaults=_flags(row["defaults"]),
         env=MappingProxyType(dict(row.get("env", {}))),
         env_scripts=tuple(row.get("env_scripts", ())),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from xpullm.catalog.load import engines, flag_lists, gpus, models
+from xpullm.catalog.load import engines, flag_lists, flag_values, gpus, models
 from xpullm.catalog.types import GPU, Engine
 
 
@@ -53,14 +53,20 @@ def find_engine(name: str, version: str) -> Engine | None:
     same = [e for e in family if version_key(e.version)[:2] == wanted[:2]]
     below = [e for e in family if version_key(e.version) <= wanted]
     entry = (same or below or family[:1])[-1]
-    return replace(entry, version=version, assumed=not same, flags=_flags(entry, wanted))
+    newer = _newer_list(entry, wanted)
+    entry = replace(entry, version=version, assumed=not same)
+    if newer is None:
+        return entry
+    return replace(entry, flags=frozenset(flag_lists()[newer]), values=flag_values()[newer])
 
 
-def _flags(entry: Engine, wanted: tuple[int, ...]) -> frozenset[str]:
+def _newer_list(entry: Engine, wanted: tuple[int, ...]) -> str | None:
+    """The newest release up to this version whose flags are known, where that is above the entry's
+    own."""
     if entry.version != entry.vllm_version:
-        return entry.flags  # an image line with version numbers of its own
+        return None  # an image line with version numbers of its own
     newer = [v for v in flag_lists() if version_key(entry.version) < version_key(v) <= wanted]
-    return frozenset(flag_lists()[max(newer, key=version_key)]) if newer else entry.flags
+    return max(newer, key=version_key) if newer else None
 
 
 def find_model(name: str) -> Mapping[str, Any] | None:

@@ -8,7 +8,7 @@ Bytes are plain `int`, a fraction of a byte per weight is a `float`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,6 +238,7 @@ class Engine:
     quantization holds the 16-bit checkpoint: "full" (host), "device", or "stream" (nowhere whole).
     `mla`: models with latent attention run. `float16_refused`: model types for which it refuses
     float16. `assumed`: an unlisted version that was given the facts of the newest entry below it.
+    `values`: what flags take, where that is checked: "int", "float", or the words.
     """
 
     name: str
@@ -272,6 +273,7 @@ class Engine:
     mla: bool = True
     float16_refused: tuple[str, ...] = ()
     assumed: bool = False
+    values: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -21,6 +21,7 @@ from xpullm.catalog import (
 )
 from xpullm.planner.combine import combine
 from xpullm.planner.division import indivisible
+from xpullm.planner.dtypes import with_dtype
 from xpullm.planner.facts import ModelFacts, parse_config
 from xpullm.planner.fields import FactsError
 from xpullm.planner.overrides import overrides_problem
@@ -70,6 +71,10 @@ def resolve(
     user, choices = accepted
     problem = check_together(user, serving) or overrides_problem(user, parsed)
     if problem is not None:
+    able = with_dtype(parsed, user, choices)
+    if isinstance(able, Refusal):
+        return able
+    choices = able
         return problem
     if user.max_model_len and user.max_model_len > parsed.max_position:
         return _too_long("spec.engine.args[max-model-len]", user.max_model_len, parsed)

@@ -66,7 +66,8 @@ def read_arguments(
     extra: list[tuple[str, str | None]] = []
     for name, value in rows:
         flags.append((name, value))
-        problem = _not_taken(name, value, engine) or _read(name, value, values, extra)
+        problem = _not_taken(name, value, engine) or _wrong_value(name, value, engine)
+        problem = problem or _read(name, value, values, extra)
         if problem:
             return _refuse(name, value, problem)
     dtype = values.get("kv_cache_dtype")
@@ -103,6 +104,34 @@ def _not_taken(name: str, value: str | None, engine: Engine) -> str:
         near = ", ".join(f"--{n}" for n in nearest(name, sorted(engine.flags)))
         return f"isn't a flag of {engine.key}; nearest: {near}"
     return ""
+
+
+def _wrong_value(name: str, value: str | None, engine: Engine) -> str:
+    """Why this version's own parser, or its attention on Intel GPUs, refuses the value, or ""."""
+    kind = engine.values.get(name)
+    if isinstance(kind, tuple) and name != "kv-cache-dtype":  # of these not all are for Intel GPUs
+        if value not in kind:
+            return f"must be one of {', '.join(kind)}"
+    elif name in _INTEGERS or name in _SHARES or name in _GIGABYTES:
+        pass  # read with bounds of our own
+    elif kind == "int" and not _is(int, value):
+        return "must be a whole number"
+    elif kind == "float" and not _is(float, value):
+        return "must be a number"
+    if name == "block-size" and engine.accounting.pool == "peak":
+        # vLLM v1/attention/backends/flash_attn.py get_kv_cache_shape.
+        size = _integer(value) if value else None
+        if size is not None and size % 16:
+            return "must be a multiple of 16"
+    return ""
+
+
+def _is(kind: Callable[[str], object], value: str | None) -> bool:
+    try:
+        kind(value or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _read(

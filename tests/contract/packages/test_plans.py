@@ -20,6 +20,19 @@ def test_plans_use_only_flags_of_their_version(engine: Engine) -> None:
         assert not unknown, f"{plan.model} on {plan.gpu_count} x {plan.gpu}: {unknown}"
 
 
+@pytest.mark.parametrize("engine", VERSIONS, ids=lambda e: e.key)
+def test_plans_give_flags_only_values_that_their_version_takes(engine: Engine) -> None:
+    for plan in all_plans(engine):
+        for name, value in plan.flags:
+            match engine.values.get(name):
+                case tuple() as words:
+                    assert value in words, name
+                case "int":
+                    assert str(int(value or "")) == value, name
+                case "float":
+                    assert float(value or "") >= 0, name
+
+
 def test_every_model_of_the_set_has_plans() -> None:
     planned = {plan.model for engine in VERSIONS for plan in all_plans(engine)}
     assert planned == set(MODELS)

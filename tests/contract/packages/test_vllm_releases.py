@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import pytest
 from hack.generate.flags import RELEASES, vllm_flags
+from hack.generate.flagvalues import flag_values
 from hack.packages.wheel import Wheel
 from tests.contract.packages.conftest import literal_values
 
 from xpullm.catalog import Engine, engines, quantizations
 from xpullm.catalog.load import flag_lists
+from xpullm.catalog.load import flag_values as values_of_releases
 
 Opened = Callable[[str, str], Wheel]
 VLLM = engines()["vllm"]
@@ -24,6 +26,16 @@ def test_every_list_of_the_catalogue_has_a_release() -> None:
 @pytest.mark.parametrize("name", RELEASES)
 def test_flags_are_those_of_the_package(wheel: Opened, name: str) -> None:
     assert flag_lists()[name] == vllm_flags(wheel("vllm", RELEASES[name]))
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_values_are_those_of_the_package(wheel: Opened, name: str) -> None:
+    read = flag_values(wheel("vllm", RELEASES[name]))
+    known = {
+        f: list(k) if isinstance(k, tuple) else k for f, k in values_of_releases()[name].items()
+    }
+    assert known == read
+    assert set(known) <= set(flag_lists()[name])
 
 
 @pytest.mark.parametrize("engine", VLLM, ids=lambda e: e.version)

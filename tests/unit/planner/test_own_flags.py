@@ -6,6 +6,8 @@ import pytest
 from tests.unit.planner.requests import impossible, planned, refusal_of, spec
 
 from xpullm.api.llmdeployment import LLMDeploymentSpec
+from xpullm.catalog import find_engine
+from xpullm.catalog.load import flag_values
 
 
 def with_flags(
@@ -164,3 +166,59 @@ def test_overrides_that_facts_hold_too_are_planned() -> None:
     assert dict(planned(with_flags(same)).flags)["hf-overrides"] == same[1]
     fewer = with_flags(("hf-overrides", '{"num_hidden_layers": 2}'))
     assert planned(fewer, facts={"num_hidden_layers": 2}).ledger.weights_bytes < 4 << 30
+
+
+@pytest.mark.parametrize(
+    ("version", "row", "words"),
+    [
+        ("0.26.0", ("dtype", "banana"), "must be one of auto, bfloat16, float, float16,"),
+        ("0.26.0", ("dtype", "float32"), "isn't supported for fp8; use bfloat16 or float16"),
+        ("0.26.0", ("max-lora-rank", "abc"), "must be one of 1, 8, 16, 32, 64, 128, 256, 320, 512"),
+        ("0.10.2", ("max-lora-rank", "abc"), "must be a whole number"),
+        ("0.26.0", ("max-loras", "1.5"), "must be a whole number"),
+        ("0.26.0", ("max-loras", None), "must be a whole number"),
+        ("0.26.0", ("block-size", "7"), "must be a multiple of 16"),
+        ("0.17.0", ("block-size", "7"), "must be one of 1, 8, 16, 32, 64, 128, 256"),
+        ("0.17.0", ("block-size", "8"), "must be a multiple of 16"),
+    ],
+)
+def test_values_that_the_release_refuses(
+    version: str, row: tuple[str, str | None], words: str
+) -> None:
+    refusal = refusal_of(with_flags(row, version=version))
+    assert (refusal.reason, refusal.field) == ("InvalidArgument", f"spec.engine.args[{row[0]}]")
+    assert words in refusal.message
+
+
+@pytest.mark.parametrize(
+    "row", [("dtype", "half"), ("max-lora-rank", "64"), ("block-size", "128"), ("seed", "-1")]
+)
+def test_values_that_it_takes(row: tuple[str, str]) -> None:
+    assert dict(planned(with_flags(row)).flags)[row[0]] == row[1]
+
+
+def test_a_release_without_an_entry_takes_what_its_own_package_says() -> None:
+    newest = find_engine("vllm", "0.33.0")
+    assert newest is not None
+    assert newest.values == flag_values()["0.33.0"] != flag_values()["0.26.0"]
+    image_line = find_engine("llm-scaler", "0.33.0")
+    assert image_line is not None
+    assert image_line.values == flag_values()["0.26.0"]
+
+
+def test_a_type_that_the_card_has_not_leaves_cards_that_have_it() -> None:
+    args = {"args": [{"name": "dtype", "value": "bfloat16"}]}
+    a770 = spec("Qwen/Qwen3-4B", gpu={"type": "arc-a770-16g"}, engine=args)
+    refusal = refusal_of(a770)
+    assert refusal.field == "spec.engine.args[dtype]"
+    assert refusal.message == "--dtype bfloat16 isn't usable on arc-a770-16g; use float16"
+    both = spec("Qwen/Qwen3-4B", engine=args)
+    assert planned(both, cards=("arc-a770-16g", "arc-pro-b60")).gpu == "arc-pro-b60"
+
+
+def test_a_type_that_the_engine_refuses_for_the_model() -> None:
+    args = {"args": [{"name": "dtype", "value": "half"}]}
+    given = spec("google/gemma-3-12b-it", gpu={"type": "arc-pro-b60"}, engine=args)
+    assert (
+        "refused by vllm 0.26.0 for gemma3_text models; use bfloat16" in refusal_of(given).message
+    )
