@@ -12,8 +12,18 @@ from statistics import median
 from tests.bench.estimator.rows import asked, load
 
 from xpullm.catalog import default_engine, gpus, models, quantizations
-from xpullm.planner import Choice, Plan, PlanRequest, Serving, estimate_row, parse_config, plan
+from xpullm.planner import (
+    Choice,
+    Infeasible,
+    Plan,
+    PlanRequest,
+    Serving,
+    estimate_row,
+    parse_config,
+    plan,
+)
 from xpullm.planner.combine import incompatible, own_format
+from xpullm.planner.request import UserArguments
 
 EXAMPLE = Path(__file__).parents[3] / "examples/qwen2-7b-a770.yaml"
 XPULLM = (sys.executable, "-m", "xpullm.cli.main")
@@ -25,6 +35,7 @@ def print_speeds() -> None:
     print_estimate_speed()
     print_batch_speed()
     print_plan_speed()
+    print_own_flags_speed()
     print_cold_start()
 
 
@@ -59,10 +70,46 @@ def print_plan_speed() -> None:
             made = plan(request)
             milliseconds = (time.process_time() - start) * 1000
             (feasible if isinstance(made, Plan) else infeasible).append(milliseconds)
-    for title, times in (("feasible", feasible), ("with alternatives", infeasible)):
-        times.sort()
-        p99 = times[int(0.99 * len(times))]
-        print(f"plan, {title}: {len(times)} plans, p50 {median(times):.2f} ms, p99 {p99:.2f} ms")
+    print_times("feasible", feasible)
+    print_times("with alternatives", infeasible)
+
+
+# Sizes that no card holds: every way out is one without them, or with less.
+IMPOSSIBLE = (
+    UserArguments((("gpu-memory-utilization", "1"),), gpu_memory_utilization=1.0),
+    UserArguments((("max-num-seqs", "1000000"),), max_num_seqs=1000000),
+    UserArguments((("max-num-batched-tokens", "1000000"),), max_num_batched_tokens=1000000),
+    UserArguments((("kv-cache-memory-bytes", "1T"),), kv_cache_memory_bytes=10**12),
+)
+
+
+def print_own_flags_speed() -> None:
+    """The same where it is a flag of the user's that can't be, on a card of 24 GB."""
+    times: list[float] = []
+    fewest = 99
+    gpu = gpus()["arc-pro-b60"]
+    engine = default_engine(gpu.default_engine, gpu.architecture)
+    for name, entry in models().items():
+        facts = parse_config(entry["config"])
+        stored = own_format(facts, gpu, engine) if engine else ""
+        if engine is None or incompatible(facts, gpu, engine, stored) is not None:
+            continue
+        choice = Choice(gpu, engine, quantizations()[stored])
+        for user in IMPOSSIBLE:
+            request = PlanRequest(name, "main", facts, (choice,), 1, Serving(), user)
+            start = time.process_time()
+            made = plan(request)
+            times.append((time.process_time() - start) * 1000)
+            if isinstance(made, Infeasible):
+                fewest = min(fewest, len(made.alternatives))
+    print_times(f"with alternatives (at least {fewest}) to impossible flags", times)
+
+
+def print_times(title: str, times: list[float]) -> None:
+    """In milliseconds."""
+    times.sort()
+    p99 = times[int(0.99 * len(times))]
+    print(f"plan, {title}: {len(times)} plans, p50 {median(times):.2f} ms, p99 {p99:.2f} ms")
 
 
 def print_batch_speed() -> None:
