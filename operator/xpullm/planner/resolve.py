@@ -69,12 +69,12 @@ def resolve(
     if isinstance(accepted, Refusal):
         return accepted
     user, choices = accepted
-    problem = check_together(user, serving) or overrides_problem(user, parsed)
-    if problem is not None:
     able = with_dtype(parsed, user, choices)
     if isinstance(able, Refusal):
         return able
     choices = able
+    problem = check_together(user, serving) or overrides_problem(user, parsed)
+    if problem is not None:
         return problem
     if user.max_model_len and user.max_model_len > parsed.max_position:
         return _too_long("spec.engine.args[max-model-len]", user.max_model_len, parsed)
