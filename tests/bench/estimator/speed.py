@@ -139,8 +139,8 @@ def _cpu_of_children() -> float:
 
 
 def print_cold_start() -> None:
-    """Wall time of a whole `xpullm plan`, as a user waits for it, and CPU time; the first run, which reads files
-    from disk, is not counted."""
+    """Wall and CPU time of a whole `xpullm plan`, as a user waits for it; the first run, which
+    reads files from disk, is not counted."""
     command = (*XPULLM, "plan", "-f", str(EXAMPLE))
     times, used = [], []
     for _ in range(STARTS + 1):
