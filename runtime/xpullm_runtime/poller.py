@@ -80,9 +80,11 @@ class Poller(threading.Thread):
         if now < self._metrics_at and not self.suspicious.is_set():
             return
         self._metrics_at = now + min(METRICS_SECONDS, self._config.hang_seconds / 4)
+        serving = self._state.started_up  # before the question: burn-in's load is nobody's
         metrics = self._client.metrics(min(ANSWER_SECONDS, self._config.hang_seconds))
         if metrics is not None:
-            self._count(metrics)
+            if serving:
+                self._count(metrics)
             needed = self._flow.stalled(now, metrics.tokens)
         else:
             needed = now - self._proven >= self._config.hang_seconds
@@ -93,11 +95,10 @@ class Poller(threading.Thread):
             self.suspicious.clear()
 
     def _count(self, metrics: EngineMetrics) -> None:
-        if self._state.started_up:
-            self._state.load.on_metrics(metrics)
-            if self._requests_before is None:
-                self._requests_before = metrics.requests
-            self._state.requests = max(0, metrics.requests - self._requests_before)
+        self._state.load.on_metrics(metrics)
+        if self._requests_before is None:
+            self._requests_before = metrics.requests
+        self._state.requests = max(0, metrics.requests - self._requests_before)
 
     def _prove(self, seconds: float, before: EngineMetrics | None) -> None:
         """One token; a refusal (4xx) is an answer too, and then the engine cannot be asked so."""
