@@ -16,7 +16,7 @@ from xpullm.healing.node import MEMORY, Trouble
 
 CARD = "arc-a770-16g"
 I915 = "gpu.intel.com/i915"
-HOST = 27 << 30  # what a pod of this plan requests of host memory
+HOST = 27_392 << 20  # what a pod of this plan requests of host memory
 
 
 class Shown:

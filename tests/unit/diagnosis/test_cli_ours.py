@@ -74,7 +74,7 @@ def test_with_its_objects_the_very_step_of_the_operator(report: Report) -> None:
 def test_the_step_for_people() -> None:
     world = failed(oom())
     done = run("-f", "-", stdin=yaml.safe_dump_all([pod_of(world), world.deployment, world.llmd]))
-    assert "would change num-gpu-blocks-override 20405 → 13980" in done.stdout
+    assert "would change num-gpu-blocks-override 20460 → 14035" in done.stdout
 
 
 def test_a_second_failure_goes_on_from_the_first_step() -> None:
@@ -93,7 +93,7 @@ def test_a_failure_that_was_answered_names_what_was_changed() -> None:
     world = failed(oom())
     world.settle()
     told = answer(pod_of(world), world.deployment, world.llmd)
-    assert told["operator"] == "has changed num-gpu-blocks-override 20405 → 13980 since"
+    assert told["operator"] == "has changed num-gpu-blocks-override 20460 → 14035 since"
 
 
 def test_observing_changes_nothing_and_says_what_it_would() -> None:
@@ -101,7 +101,7 @@ def test_observing_changes_nothing_and_says_what_it_would() -> None:
     told = answer(pod_of(world), world.deployment, world.llmd)
     assert told["change"] is None
     assert told["operator"].startswith(
-        "changes nothing: healing.mode is Observe; proposed: num-gpu-blocks-override 20405 → "
+        "changes nothing: healing.mode is Observe; proposed: num-gpu-blocks-override 20460 → "
     )
 
 
@@ -218,7 +218,7 @@ def test_the_labels_are_those_of_the_operator() -> None:
 
 
 @pytest.mark.timeout(30)  # the client library's import
-@pytest.mark.parametrize(("may", "text"), [(True, "20405 → 13980"), (False, "would lower num-gpu")])
+@pytest.mark.parametrize(("may", "text"), [(True, "20460 → 14035"), (False, "would lower num-gpu")])
 def test_a_live_pod_of_ours(monkeypatch: pytest.MonkeyPatch, may: bool, text: str) -> None:
     from kubernetes import client, config
     from kubernetes.client.exceptions import ApiException

@@ -107,14 +107,15 @@ with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT
 
 def test_a_file_that_is_only_read_is_not_held(group: Group, weights: str) -> None:
     seen, _ = afterwards(group, READ, weights)
-    assert seen.peak_bytes >= 200 * MIB  # it was there, and the kernel's own peak counts it
+    # It was there, and the kernel's own peak counts it, less what it took back meanwhile.
+    assert seen.peak_bytes >= 150 * MIB
     assert 0 < seen.held_peak_bytes < SLACK
 
 
 def test_a_file_that_is_mapped_is_not_held(group: Group, weights: str) -> None:
     seen, own_peak = afterwards(group, MAP + "own_peak()", weights)  # as safetensors are read
-    assert seen.peak_bytes >= 200 * MIB
-    assert own_peak >= 200 * MIB  # even the process's own peak counts it
+    assert seen.peak_bytes >= 150 * MIB
+    assert own_peak >= 150 * MIB  # even the process's own peak counts it
     assert 0 < seen.held_peak_bytes < SLACK
 
 
