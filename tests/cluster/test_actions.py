@@ -325,7 +325,10 @@ def test_attempts_end_and_only_an_edit_of_the_plans_inputs_refills_them(live: Wo
     with live.deployed("exhausted", healing={"maxAttempts": 1}) as name:
         live.end(name, last_word(OOM))
         live.until(name, "Healing")
-        live.end(name, last_word(OOM))
+        failed = live.end(name, last_word(OOM))
+        # Scaling down again, the ReplicaSet controller is to keep the pod that tells of it.
+        cost = {"controller.kubernetes.io/pod-deletion-cost": "1"}
+        assert live.patch("Pod", failed, {"metadata": {"annotations": cost}}).code == 200
         message = live.until(name, "AttemptsExhausted")
         (step,) = live.healing(name)["history"]
         assert f"{step['argument']} {step['from']} → {step['to']}" in message

@@ -30,7 +30,7 @@ Decide = Callable[[Snapshot, float], Decision]
 
 # A re-roll is several writes, and what follows from it keeps the API server busy: when many fail at
 # once, so many are under way, and of the others the cause is told first.
-_REROLLS_AT_ONCE = 3
+_REROLLS_AT_ONCE = 6
 
 
 @dataclass(frozen=True, slots=True)

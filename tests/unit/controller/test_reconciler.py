@@ -142,8 +142,8 @@ class SlowApi(ApiDouble):
         return await super().apply(obj, subresource)
 
 
-def test_in_a_burst_three_re_rolls_begin_and_of_the_others_the_cause_is_told_first() -> None:
-    names = ("a", "b", "c", "d", "e")
+def test_in_a_burst_six_re_rolls_begin_and_of_the_others_the_cause_is_told_first() -> None:
+    names = ("a", "b", "c", "d", "e", "f", "g", "h")
 
     def unlearned(snapshot: Any, now: float) -> Decision:
         return replace(world.decide(snapshot, now), records=())
@@ -156,13 +156,13 @@ def test_in_a_burst_three_re_rolls_begin_and_of_the_others_the_cause_is_told_fir
         for name in names:
             api.add(world.pod_of(name, 0, failed=True))
         api.writes.clear()
-        await work(Operator(api, unlearned), 10, workers=8)
+        await work(Operator(api, unlearned), 10, workers=12)
         return [w for w in api.writes if "deployments" in w], api
 
     writes, api = run(scenario())
     order = sorted([w.split()[1] for w in writes if w.endswith(f" {name}")] for name in names)
     at_once = ["deployments", "llmdeployments/status"]
-    assert order == [at_once, at_once, at_once, *[["llmdeployments/status", *at_once]] * 2]
+    assert order == [*[at_once] * 6, *[["llmdeployments/status", *at_once]] * 2]
     for name in names:
         found = api.objects["llmdeployments", "ns", name]["status"]
         assert found["healing"] == {"attempt": 1, "lastCause": "cause-1"}
