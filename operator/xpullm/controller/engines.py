@@ -14,14 +14,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from xpullm.controller.decide_pods import dig, text
+from xpullm.controller import asking
+from xpullm.controller.asking import Target
+from xpullm.controller.decide_pods import text
 from xpullm.controller.engine_figures import decode, restarts, serving
-from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, POD
+from xpullm.controller.kinds import LLMDEPLOYMENT, POD
 from xpullm.controller.metrics import Metrics
 from xpullm.controller.store import Store
 from xpullm.controller.types import EngineFigures, Key, Object
-from xpullm.controller.workqueue import ShutDownError, WorkQueue
-from xpullm.resources.names import LABEL_PLAN
+from xpullm.controller.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ WATCH_SECONDS = 60.0  # between two looks where growth is enabled
 _JITTER = 0.1
 _BASE_SECONDS, _CAP_SECONDS = 2.0, 300.0  # back-off of a pod that does not answer
 
-Target = tuple[str, str, str]  # namespace, name of the LLMDeployment, pod UID
 Fetch = Callable[[str], Awaitable[bytes]]  # of a pod's address; OSError where there is no answer
 
 
@@ -87,19 +87,8 @@ class Engines:
             del self._asked[key], self._known[key]  # of nobody here, nothing is kept
 
     async def work(self) -> None:
-        """Ask until the queue is shut down; as many tasks of it, as many requests at a time."""
-        while True:
-            try:
-                target = await self._queue.get()
-            except ShutDownError:
-                return
-            try:
-                await self._ask(target)
-            except Exception:
-                log.exception("%s/%s: a look at an engine failed", *target[:2])
-                self._queue.add_rate_limited(target)
-            finally:
-                self._queue.done(target)
+        """One task of any number: ask until the queue is shut down."""
+        await asking.work(self._queue, self._ask, self._queue.add_rate_limited)
 
     async def _ask(self, target: Target) -> None:
         key, uid = target[:2], target[2]
@@ -140,10 +129,10 @@ class Engines:
 
     def _wanted(self, key: Key) -> dict[str, _Wanted]:
         """The pods to ask now: Ready, of the plan in force."""
-        llmd, deployment = self._store.get(LLMDEPLOYMENT, *key), self._store.get(DEPLOYMENT, *key)
-        plan_hash = text(deployment, "spec", "template", "metadata", "labels", LABEL_PLAN)
-        if llmd is None or not plan_hash or dig(llmd, "spec", "suspend") is True:
+        plan_hash = asking.plan_in_force(self._store, key)
+        if not plan_hash:
             return {}
+        llmd = self._store.get(LLMDEPLOYMENT, *key)
         often = text(llmd, "spec", "healing", "growth", "mode") == "Enabled"
         pods = serving(self._store.children(POD, key), plan_hash)
         return {

@@ -12,20 +12,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from xpullm.controller.decide_pods import dig, of_plan, text
+from xpullm.controller import asking
+from xpullm.controller.asking import Target
+from xpullm.controller.decide_pods import of_plan, text
 from xpullm.controller.decide_silence import ask_from, kept
 from xpullm.controller.errors import ApiError, ForbiddenError
-from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, POD
+from xpullm.controller.kinds import POD
 from xpullm.controller.store import Store
 from xpullm.controller.types import Key, Object
-from xpullm.controller.workqueue import ShutDownError, WorkQueue
-from xpullm.resources.names import LABEL_PLAN
+from xpullm.controller.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
 ASK_SECONDS = 60.0
 
-Target = tuple[str, str, str]  # namespace, name of the LLMDeployment, pod UID
 Fetch = Callable[[str, str], Awaitable[Iterable[Object]]]  # of namespace and pod UID; ApiError
 
 
@@ -79,19 +79,8 @@ class PodEvents:
             del self._looks[key]
 
     async def work(self) -> None:
-        """Ask until the queue is shut down; as many tasks of it, as many requests at a time."""
-        while True:
-            try:
-                target = await self._queue.get()
-            except ShutDownError:
-                return
-            try:
-                await self._ask(target)
-            except Exception:
-                log.exception("%s/%s: a look at a pod's Events failed", *target[:2])
-                self._queue.add_after(target, ASK_SECONDS)
-            finally:
-                self._queue.done(target)
+        """One task of any number: ask until the queue is shut down."""
+        await asking.work(self._queue, self._ask, self._later)
 
     async def _ask(self, target: Target) -> None:
         key, uid = target[:2], target[2]
@@ -102,7 +91,7 @@ class PodEvents:
             self._queue.add_after(target, wait)
             return
         look.asked = self._clock()
-        self._queue.add_after(target, ASK_SECONDS)
+        self._later(target)
         try:
             told = kept(await self._fetch(key[0], uid), uid)
         except ForbiddenError as error:
@@ -117,6 +106,9 @@ class PodEvents:
             look.told = told
             self._touched(key)
 
+    def _later(self, target: Target) -> None:
+        self._queue.add_after(target, ASK_SECONDS)
+
     def _wait(self, due: float, look: _Look) -> float:
         """Seconds until the next question; bounded, as the clocks of others are not ours."""
         later = max(due, look.asked + ASK_SECONDS) - self._clock()
@@ -124,9 +116,8 @@ class PodEvents:
 
     def _wanted(self, key: Key) -> dict[str, float]:
         """From when to ask for the Events of which pods of the plan in force."""
-        llmd, deployment = self._store.get(LLMDEPLOYMENT, *key), self._store.get(DEPLOYMENT, *key)
-        plan_hash = text(deployment, "spec", "template", "metadata", "labels", LABEL_PLAN)
-        if llmd is None or not plan_hash or dig(llmd, "spec", "suspend") is True:
+        plan_hash = asking.plan_in_force(self._store, key)
+        if not plan_hash:
             return {}
         return {
             text(pod, "metadata", "uid"): due
