@@ -158,18 +158,23 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Failure]:
         reason = UNSCHEDULABLE
     if reason:
         diagnosis = classify(Evidence(pod=pod, events=about, was_ready=False))
-        yield Failure(
-            id=f"{text(pod, 'metadata', 'uid')}/{reason}",
-            pod=pod,
-            ended=False,
-            time=None,
-            finished="",
-            report=None,
-            diagnosis=diagnosis,
-            was_ready=False,
-            earlier=None,
-            runs=1,
-        )
+        yield not_started(pod, reason, diagnosis)
+
+
+def not_started(pod: Object, reason: str, diagnosis: Diagnosis) -> Failure:
+    """What keeps a pod from its first run; `reason`: Kubernetes' word for it."""
+    return Failure(
+        id=f"{text(pod, 'metadata', 'uid')}/{reason}",
+        pod=pod,
+        ended=False,
+        time=None,
+        finished="",
+        report=None,
+        diagnosis=diagnosis,
+        was_ready=False,
+        earlier=None,
+        runs=1,
+    )
 
 
 def ended_run(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

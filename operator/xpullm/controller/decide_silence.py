@@ -18,6 +18,7 @@ from xpullm.controller.decide_pods import (
     ended_run,
     entries,
     leaving,
+    not_started,
     over,
     ready,
     text,
@@ -129,19 +130,7 @@ def stuck(
         seen = _obstacle(_about(uid, events)) if uid not in known and placed(pod) else None
         if seen is None or not _named(seen[1]):
             continue
-        failure = Failure(
-            id=f"{uid}/{text(seen[0], 'reason')}",
-            pod=pod,
-            ended=False,
-            time=None,
-            finished="",
-            report=None,
-            diagnosis=seen[1],
-            was_ready=False,
-            earlier=None,
-            runs=1,
-        )
-        result.append(failure)
+        result.append(not_started(pod, text(seen[0], "reason"), seen[1]))
     return tuple(sorted(result, key=lambda failure: failure.id))
 
 
