@@ -25,7 +25,7 @@ from xpullm.planner.build import target_of
 from xpullm.planner.combine import incompatible, own_format
 from xpullm.planner.estimate import judge
 from xpullm.planner.request import Choice, UserArguments
-from xpullm.planner.search import search, wish_of
+from xpullm.planner.search import Search, wish_of
 from xpullm.planner.shape import room
 from xpullm.planner.sizes import sizes
 from xpullm.planner.types import Learned, LearnedEntry
@@ -254,7 +254,7 @@ def exhaustive(request: PlanRequest, wanted: int, least: int, needed: int) -> in
             for context in (wanted, *range(wanted // 256 * 256, least - 1, -256)):
                 shape = UserArguments(max_num_batched_tokens=tokens, max_num_seqs=sequences)
                 wish = wish_of(Serving(context, context, None, needed), shape, context)
-                if context > best and search(where, shape, wish, Learned(), 1, 1) is not None:
+                if context > best and Search(where, shape, wish, Learned(), 1, 1).run() is not None:
                     best = context
                     break
     return best

@@ -6,7 +6,7 @@ from xpullm.planner.build import target_of
 from xpullm.planner.division import ranks
 from xpullm.planner.estimate import judge
 from xpullm.planner.request import Choice, PlanRequest
-from xpullm.planner.search import Found, Wish, search
+from xpullm.planner.search import Found, Search, Wish
 from xpullm.planner.types import Learned
 
 
@@ -17,7 +17,7 @@ def search_choice(
     where = target_of(request, choice)
     best: Found | None = None
     for tensor, pipeline in ranks(request, choice, count):
-        found = search(where, request.user, wish, learned, tensor, pipeline)
+        found = Search(where, request.user, wish, learned, tensor, pipeline).run()
         if found is not None and (best is None or found.reached > best.reached):
             best = found
         if best is not None and best.complete and best.context == wish.context:

@@ -83,34 +83,9 @@ def wish_of(serving: Serving, user: UserArguments, max_position: int) -> Wish:
     )
 
 
-def search(
-    where: Target,
-    user: UserArguments,
-    wish: Wish,
-    learned: Learned,
-    tensor: int,
-    pipeline: int,
-) -> Found | None:
-    """The furthest point that is safe, or None where not even the floors are reached."""
-    return _Search(where, user, wish, learned, tensor, pipeline).run()
-
-
-def smallest(
-    where: Target,
-    user: UserArguments,
-    wish: Wish,
-    learned: Learned,
-    tensor: int,
-    pipeline: int,
-) -> tuple[Arguments, Sizes, int]:
-    """The floors with the least batch shape: arguments, sizes, and the room for the KV cache
-    (negative: unsafe). Where these hold too few requests, nothing that was asked for fits."""
-    return _Search(where, user, wish, learned, tensor, pipeline).smallest().at(wish.min_context)
-
-
 @dataclass(frozen=True, slots=True)
-class _Search:
-    """One target, one request."""
+class Search:
+    """One target, one request, and how many ranks and stages share the model."""
 
     where: Target
     user: UserArguments
@@ -120,14 +95,15 @@ class _Search:
     pipeline: int
 
     def run(self) -> Found | None:
-        """The wanted batch shape where it reaches everything asked for, else the best of all."""
+        """The furthest point that is safe, or None where not even the floors are reached: the
+        wanted batch shape where it reaches everything asked for, else the best of all."""
         batches = self._batches()
         wanted, least = self._most(), self._least()
         largest = self._furthest(self._shape(batches[0], wanted), full=True)
         if largest is not None and largest.complete:
             return largest
         only = len(batches) == 1 and wanted == least
-        best = self._furthest(self.smallest(), full=only)
+        best = self._furthest(self._smallest(), full=only)
         if best is None:
             return largest
         shapes = [(t, s) for t in batches for s in {least, self._most_held(t), wanted}]
@@ -136,7 +112,12 @@ class _Search:
                 best = found
         return best
 
-    def smallest(self) -> _Shape:
+    def least(self) -> tuple[Arguments, Sizes, int]:
+        """The floors with the least batch shape: arguments, sizes, and the room for the KV cache
+        (negative: unsafe). Where these hold too few requests, nothing that was asked for fits."""
+        return self._smallest().at(self.wish.min_context)
+
+    def _smallest(self) -> _Shape:
         """The batch shape that needs least."""
         return self._shape(self._batches()[-1], self._least())
 

@@ -10,7 +10,7 @@ from xpullm.planner.division import ranks
 from xpullm.planner.estimate import judge, over_at_start
 from xpullm.planner.learned import cap
 from xpullm.planner.request import Choice, PlanRequest, UserArguments
-from xpullm.planner.search import Found, Wish, smallest
+from xpullm.planner.search import Found, Search, Wish
 from xpullm.planner.shape import room, with_pool
 from xpullm.planner.sizes import Sizes, sizes
 from xpullm.planner.target import Target
@@ -33,7 +33,8 @@ def why(
     so much more is asked for than is safe."""
     where = target_of(request, choice)
     tensor, pipeline = next(ranks(request, choice, count))
-    arguments, s, pool = smallest(where, request.user, wish, learned, tensor, pipeline)
+    least = Search(where, request.user, wish, learned, tensor, pipeline).least()
+    arguments, s, pool = least
     need = s.layout.pool_bytes(wish.min_context, wish.min_concurrency)
     safe = room(where, s)
     allowed = min(safe, cap(learned, where, arguments, s))
