@@ -21,6 +21,15 @@ def told() -> World:
     return world
 
 
+def serve_and_tell(world: World, commit: str) -> None:
+    """The new pods come up, and their supervisors name the commit."""
+    world.roll()
+    world.serve()
+    world.settle()
+    world.tell(model_revision=commit)
+    world.settle()
+
+
 def test_what_was_loaded_is_written_in_the_same_write_as_what_was_measured() -> None:
     world = told()
     assert revision(world) == COMMIT
@@ -72,11 +81,7 @@ def test_another_revision_begins_without_a_commit() -> None:
     world.edit(model={"id": "Qwen/Qwen2-7B-Instruct", "revision": "v2"})
     world.settle()
     assert revision(world) is None
-    world.roll()
-    world.serve()
-    world.settle()
-    world.tell(model_revision=LATER)
-    world.settle()
+    serve_and_tell(world, LATER)
     assert revision(world) == LATER
 
 
@@ -105,11 +110,7 @@ def test_a_step_of_healing_asks_the_new_pods() -> None:
         world.settle()
     assert world.attempt() == 1
     assert revision(world) is None
-    world.roll()
-    world.serve()
-    world.settle()
-    world.tell(model_revision=COMMIT)
-    world.settle()
+    serve_and_tell(world, COMMIT)
     assert revision(world) == COMMIT
 
 
