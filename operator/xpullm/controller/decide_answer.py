@@ -11,6 +11,7 @@ from xpullm.controller.decide_heal import (
     newest,
     place,
     proposal,
+    too_early,
     too_few,
 )
 from xpullm.controller.decide_node import to_blame
@@ -93,6 +94,8 @@ def answer(
     if isinstance(outcome, Stop):
         shown = healed(replace(policy, mode="Auto")) if mode == "Observe" else None
         return replace(seen, stop=outcome, proposed=proposal(shown))
+    if (early := too_early(failure, now)) is not None:
+        return replace(seen, wait=early)
     replaces = any(ready(pod) for pod in snapshot.pods)
     canary = (plan.image, plan.gpu, where.kernel)
     held = hold(snapshot.fleet, canary, replaces_ready=replaces, max_rerolls=max_rerolls, now=now)

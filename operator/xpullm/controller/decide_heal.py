@@ -10,8 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
-from xpullm.controller.decide_pods import Failure, dig, entries, ready, text, whole
+from xpullm.controller.decide_pods import (
+    Failure,
+    dig,
+    entries,
+    ready,
+    text,
+    unschedulable_since,
+    whole,
+)
 from xpullm.controller.types import Object, Snapshot
 from xpullm.healing.types import PastStep, Step, Stop, Wait
 from xpullm.planner.types import Plan
@@ -19,6 +28,9 @@ from xpullm.planner.types import Plan
 RUNTIME_FAILURES = 2
 RUNTIME_WINDOW_SECONDS = 6 * 3600
 WATCH_SECONDS = 60
+# kube-scheduler tries a pod again at most 10 s after one that left made room
+# (podMaxBackoffSeconds, pkg/scheduler/apis/config/v1/defaults.go); the rest is for its work.
+RETRY_SECONDS = 15
 
 
 def ever_ready(deployment: Object | None, pods: Sequence[Object], found: Sequence[Failure]) -> bool:
@@ -56,6 +68,22 @@ def too_few(found: Sequence[Failure], failure: Failure, served: bool) -> Wait | 
         WATCH_SECONDS,
         f"{failure.diagnosis.cause}: the engine has served and is restarted unchanged; a second"
         f" failure within {RUNTIME_WINDOW_SECONDS // 3600} hours is answered with a step",
+    )
+
+
+def too_early(failure: Failure, now: float) -> Wait | None:
+    """A pod without a node is no reason for a step while the one that it replaces may still hold
+    the room: until that has been given its time to end, and the scheduler has tried again."""
+    if not failure.unplaced:
+        return None
+    since = unschedulable_since(failure.pod)
+    patience = whole(failure.pod, "spec", "terminationGracePeriodSeconds") + RETRY_SECONDS
+    if since is None or now >= since + patience:
+        return None
+    return Wait(
+        min(patience, ceil(since + patience - now)),
+        f"{failure.diagnosis.cause}: pods that end may still hold the room; a step is due"
+        f" {patience} s after the scheduler first found none",
     )
 
 

@@ -62,6 +62,11 @@ class Failure:
     def node(self) -> str:
         return text(self.pod, "spec", "nodeName")
 
+    @property
+    def unplaced(self) -> bool:
+        """The scheduler finds no node for the pod."""
+        return self.id.endswith(f"/{UNSCHEDULABLE}")
+
 
 def dig(obj: Any, *path: str) -> Any:
     """A nested value; None where anything on the way is missing or of another kind."""
@@ -132,7 +137,7 @@ def failures(
         for pod in counted
         if not ready(pod)
         for failure in _of_pod(pod, events)
-        if not (making_room and failure.id.endswith(f"/{UNSCHEDULABLE}"))
+        if not (making_room and failure.unplaced)
     ]
     return tuple(sorted(found, key=lambda f: (not f.ended, -(f.time or 0.0), f.id)))
 
@@ -154,7 +159,7 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Failure]:
     )
     if not reason and dig(pod, "status", "phase") == "Failed":
         reason = text(pod, "status", "reason") or "Failed"
-    if not reason and _unschedulable(pod):
+    if not reason and _unschedulable(pod) is not None:
         reason = UNSCHEDULABLE
     if reason:
         diagnosis = classify(Evidence(pod=pod, events=about, was_ready=False))
@@ -230,13 +235,18 @@ def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> 
     )
 
 
-def _unschedulable(pod: Object) -> bool:
-    return any(
-        item.get("type") == "PodScheduled"
-        and item.get("status") == "False"
-        and item.get("reason") == "Unschedulable"
-        for item in entries(pod, "status", "conditions")
-    )
+def _unschedulable(pod: Object) -> Mapping[str, Any] | None:
+    """The scheduler's word that no node has room."""
+    for item in entries(pod, "status", "conditions"):
+        if (item.get("type"), item.get("status")) == ("PodScheduled", "False"):
+            return item if item.get("reason") == UNSCHEDULABLE else None
+    return None
+
+
+def unschedulable_since(pod: Object) -> float | None:
+    """When the scheduler first found no node, in seconds since the epoch; None where it says no
+    time, or where the pod has a node."""
+    return epoch(dig(_unschedulable(pod), "lastTransitionTime"))
 
 
 def latest_report(pods: Sequence[Object], wanted: str) -> Report | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.unit.decide.world import World, manifest, node, rolled
 
 from xpullm.controller.decide_plan import stored
 from xpullm.controller.decide_room import largest_memory
+from xpullm.controller.timestamps import rfc3339
 from xpullm.healing.history import decode_history
 
 GIB = 1 << 30
@@ -28,8 +30,8 @@ def killed(world: World) -> None:
     world.roll()
 
 
-def unplaced(
-    world: World, message: str = "0/1 nodes are available: 1 Insufficient memory."
+def refused(
+    world: World, message: str = "0/1 nodes are available: 1 Insufficient memory.", **changes: str
 ) -> None:
     """The scheduler finds no node for the pod."""
     condition = {
@@ -37,10 +39,21 @@ def unplaced(
         "status": "False",
         "reason": "Unschedulable",
         "message": message,
+        "lastTransitionTime": rfc3339(world.now),
+        **changes,
     }
     for pod in world.pods:
         pod["spec"].pop("nodeName", None)
         pod["status"] = {"phase": "Pending", "conditions": [condition]}
+    world.settle()
+
+
+def unplaced(
+    world: World, message: str = "0/1 nodes are available: 1 Insufficient memory."
+) -> None:
+    """It finds none either when whatever ended has made its room."""
+    refused(world, message)
+    world.now += 75
     world.settle()
 
 
@@ -104,6 +117,41 @@ def test_a_raised_request_that_finds_no_place_goes_back_to_where_the_pod_ran() -
         "Ready after memory-request 41199Mi → 27392Mi against unschedulable_gpu"
     )
     assert world.settle() == []
+
+
+def test_no_step_is_taken_while_a_pod_that_ends_may_hold_the_room() -> None:
+    """60 s to end, and 15 until the scheduler has tried again."""
+    world = rolled()
+    killed(world)
+    refused(world)
+    assert memory(world) == ("41199Mi", "47360Mi")
+    assert world.condition("Reconciling") == ("True", "Unschedulable")
+    assert "a step is due 75 s after the scheduler first found none" in world.message()
+    world.now += 70
+    assert world.settle() == []
+    world.now += 5
+    world.settle()
+    assert memory(world) == ("27392Mi", "47360Mi")
+
+
+@pytest.mark.parametrize("time", ["", "yesterday", "2023-11-14T20:00:00Z"])
+def test_a_time_that_cannot_be_or_is_long_past_does_not_hold_a_step(time: str) -> None:
+    world = rolled()
+    killed(world)
+    refused(world, lastTransitionTime=time)
+    assert memory(world) == ("27392Mi", "47360Mi")
+
+
+def test_a_pod_that_finds_a_node_meanwhile_changes_nothing() -> None:
+    world = rolled()
+    killed(world)
+    refused(world)
+    world.roll()
+    world.serve()
+    world.now += 75
+    world.settle()
+    assert memory(world) == ("41199Mi", "47360Mi")
+    assert world.condition("Ready") == ("True", "ReplicasReady")
 
 
 def test_a_raise_whose_request_was_taken_back_is_judged_by_the_next_kill_too() -> None:

@@ -207,6 +207,9 @@ class World:
                     "spec": {
                         "nodeName": self.nodes[0]["metadata"]["name"],
                         "containers": copy.deepcopy(template["spec"]["containers"]),
+                        "terminationGracePeriodSeconds": template["spec"][
+                            "terminationGracePeriodSeconds"
+                        ],
                     },
                     "status": {"phase": "Pending", "conditions": []},
                     "template": mark,
