@@ -153,13 +153,18 @@ class World:
 
     @contextmanager
     def deployed(self, name: str, **spec: Any) -> Iterator[str]:
-        """An LLMDeployment whose pods run, gone at the end."""
+        """An LLMDeployment whose pods run; it and they are gone at the end, so that the next test
+        finds the nodes free."""
         self.apply(name, **spec)
         try:
             self.running(name)
             yield name
         finally:
-            self.api.request("DELETE", self._path("LLMDeployment", name))
+            # The garbage collector sees kinds that are new to the API server after 30 s only, so
+            # that the Deployment, which it knows, is deleted too.
+            for kind in ("LLMDeployment", "Deployment"):
+                self.api.request("DELETE", self._path(kind, name))
+            self.wait(lambda: not self.list("Pod", f"xpullm.io/deployment={name}"), told="to go")
 
     def running(self, name: str) -> Object:
         """The pod of the newest template, once it runs; the first where there are several."""

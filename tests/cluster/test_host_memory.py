@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,7 +16,12 @@ from xpullm_runtime.cgroup import HostMemory
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
 
 NODE = "host-memory-a"
-SPEC: dict[str, Any] = {"pod": {"nodeSelector": {"test.xpullm.io/nodes": "host-memory"}}}
+SPEC: dict[str, Any] = {
+    "pod": {
+        "nodeSelector": {"test.xpullm.io/nodes": "host-memory"},
+        "terminationGracePeriodSeconds": 1,
+    }
+}
 KILLED = last_word("", 137, host=HostMemory(limit_bytes=0, oom_kills=1))
 
 
@@ -69,8 +75,9 @@ def test_kills_end_at_the_nodes_memory_and_with_a_persons_turn(live: World) -> N
         ]
 
 
-def test_a_request_that_the_scheduler_cannot_place_goes_back(live: World) -> None:
-    """A pod of somebody else's holds 30 of the node's 64 GiB: 27 more fit, 40.5 don't."""
+@contextmanager
+def another_pod(live: World, memory: str) -> Iterator[None]:
+    """A pod of somebody else's that holds so much of the node."""
     other = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -78,12 +85,20 @@ def test_a_request_that_the_scheduler_cannot_place_goes_back(live: World) -> Non
         "spec": {
             "nodeName": NODE,
             "containers": [
-                {"name": "c", "image": "c", "resources": {"requests": {"memory": "30Gi"}}}
+                {"name": "c", "image": "c", "resources": {"requests": {"memory": memory}}}
             ],
         },
     }
     live.cluster.apply(other)
-    with live.deployed("placed", **SPEC) as name:
+    try:
+        yield
+    finally:
+        live.cluster.kubectl("delete", "pod", "other", "-n", live.namespace, "--now")
+
+
+def test_a_request_that_the_scheduler_cannot_place_goes_back(live: World) -> None:
+    """30 of the node's 64 GiB are held: 27 more fit, 40.5 don't."""
+    with another_pod(live, "30Gi"), live.deployed("placed", **SPEC) as name:
         assert memory(live, name) == ("27392Mi", "31488Mi")
         live.end(name, KILLED, 137, "OOMKilled")
         live.wait(lambda: len(live.healing(name).get("history", ())) == 2, told="for two steps")
