@@ -245,8 +245,8 @@ class Model(ApiModel):
     id: Annotated[str, text(200, r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")]
     """Repository on the hub, such as Qwen/Qwen2-7B-Instruct; also the key into the catalogue."""
     revision: Annotated[str, text(255, r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
-    """Branch, tag or commit; absent: main. The commit that was loaded from Hugging Face is
-    `status.modelRevision`."""
+    """Branch, tag or commit; absent: main, or ModelScope's default. The commit that was loaded from
+    Hugging Face is `status.modelRevision`."""
     source: ModelSource | None = None
     """Where the files come from; absent: Hugging Face."""
     cache: ModelCache | None = None

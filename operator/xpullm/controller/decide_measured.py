@@ -15,7 +15,7 @@ from xpullm.controller.decide_pods import dig, latest_report
 from xpullm.controller.decide_status import LEDGER
 from xpullm.controller.engine_figures import MOST_BYTES, known, serving
 from xpullm.controller.types import EngineFigures, Snapshot
-from xpullm.planner.request import DEFAULT_REVISION
+from xpullm.planner.resolve import revision_of
 from xpullm.planner.types import Plan
 from xpullm_runtime.report import Report
 
@@ -42,8 +42,7 @@ def measured(snapshot: Snapshot, plan: Plan) -> Mapping[str, Any] | None:
 def model_revision(snapshot: Snapshot, llmd: LLMDeployment, plan: Plan) -> str | None:
     """The commit that the engine which serves has loaded; while it was not asked, what is stored of
     this plan. None where the spec asks for another model by now, which no plan exists for."""
-    wanted = llmd.spec.model
-    if (plan.model, plan.revision) != (wanted.id, wanted.revision or DEFAULT_REVISION):
+    if (plan.model, plan.revision) != (llmd.spec.model.id, revision_of(llmd.spec)):
         return None
     pods = serving(snapshot.pods, plan.hash)
     told = known(snapshot.runtime, pods[0], plan.hash) if pods else None

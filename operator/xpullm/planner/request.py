@@ -10,8 +10,6 @@ from xpullm.catalog import GPU, Engine, Quantization
 from xpullm.planner.facts import ModelFacts
 from xpullm.planner.types import EMPTY, Serving
 
-DEFAULT_REVISION = "main"  # huggingface_hub, constants.py
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:

@@ -25,12 +25,14 @@ from xpullm.planner.dtypes import with_dtype
 from xpullm.planner.facts import ModelFacts, parse_config
 from xpullm.planner.fields import FactsError
 from xpullm.planner.overrides import overrides_problem
-from xpullm.planner.request import DEFAULT_REVISION, Choice, PlanRequest, UserArguments
+from xpullm.planner.request import Choice, PlanRequest, UserArguments
 from xpullm.planner.types import Refusal, Serving
 from xpullm.planner.userargs import check_together, read_arguments
 
 if TYPE_CHECKING:
     from xpullm.api import LLMDeploymentSpec
+
+DEFAULT_REVISION = "main"  # huggingface_hub, constants.py
 
 
 def resolve(
@@ -80,7 +82,7 @@ def resolve(
         return _too_long("spec.engine.args[max-model-len]", user.max_model_len, parsed)
     request = PlanRequest(
         model=spec.model.id,
-        revision=spec.model.revision or DEFAULT_REVISION,
+        revision=revision_of(spec),
         facts=parsed,
         choices=choices,
         count=spec.gpu.count,
@@ -93,6 +95,15 @@ def resolve(
         quantization_fixed=name is not None,
     )
     return indivisible(request) or request
+
+
+def revision_of(spec: LLMDeploymentSpec) -> str:
+    """Branch, tag or commit to load. Empty: ModelScope chooses; its default branch is master, and
+    one called main is an error for most of its models (vllm-project/vllm-ascend#829)."""
+    source = spec.model.source
+    if spec.model.revision is None and source is not None and source.model_scope is not None:
+        return ""
+    return spec.model.revision or DEFAULT_REVISION
 
 
 def _facts(spec: LLMDeploymentSpec, read: Mapping[str, Any] | None) -> ModelFacts | Refusal:

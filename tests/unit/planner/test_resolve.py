@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from tests.unit.planner.requests import QWEN2, planned, refusal_of, request_of, seed_spec, spec
 
+from xpullm.api import LLMDeploymentSpec
+
 
 def args(*rows: tuple[str, str | None]) -> dict[str, Any]:
     return {"args": [{"name": n, "value": v} if v else {"name": n} for n, v in rows]}
@@ -329,3 +331,22 @@ def test_absurd_facts_are_named() -> None:
     given = spec(QWEN2, gpu={"type": "arc-pro-b60"})
     refusal = refusal_of(given, facts={"num_hidden_layers": "many"})
     assert refusal.field == "spec.model.facts.num_hidden_layers"
+
+
+@pytest.mark.parametrize(
+    ("model", "revision"),
+    [
+        ({}, "main"),
+        ({"source": {"huggingFace": {"endpoint": "https://hf-mirror.com"}}}, "main"),
+        ({"source": {"modelScope": {}}}, ""),
+        ({"source": {"modelScope": {}}, "revision": "v1.0.2"}, "v1.0.2"),
+        ({"revision": "v2"}, "v2"),
+    ],
+)
+def test_the_revision_is_the_users_or_the_hubs_default(
+    model: dict[str, Any], revision: str
+) -> None:
+    given = LLMDeploymentSpec.model_validate(
+        {"model": {"id": QWEN2, **model}, "gpu": {"type": "arc-pro-b60"}}
+    )
+    assert request_of(given).revision == revision

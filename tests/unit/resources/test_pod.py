@@ -120,6 +120,14 @@ def test_hubs_get_their_endpoint_and_token(source: Any, variables: dict[str, Any
     assert variables.items() <= found.items()
 
 
+def test_a_hub_chooses_where_the_plan_names_no_revision() -> None:
+    source = {"modelScope": {}}
+    model = {"id": "Qwen/Qwen2-7B-Instruct", "source": source}
+    args = engine(builders.plan(revision=""), model=model)["args"]
+    assert "--revision" not in args
+    assert model["id"] in args
+
+
 def test_the_api_key_comes_from_its_secret_whatever_the_environment_says() -> None:
     found = env(
         engine(
