@@ -29,11 +29,14 @@ _KEPT = {
     "sliding_window_pattern", "layer_types", "layer_types_count", "rope_scaling", "rope_parameters",
     "torch_dtype",
     "dtype", "quant_method", "quantization_config", "full_attention_interval", "text_config",
-    "vision_config", "first_k_dense_replace", "shared_expert_intermediate_size", "attention_bias",
-    "mlp_bias", "global_head_dim", "attention_k_eq_v", "decoder_sparse_step", "mlp_only_layers",
-    "hidden_size_per_layer_input", "vocab_size_per_layer_input",
+    "vision_config", "audio_config", "depth", "embed_dim", "width", "position_embedding_size",
+    "d_model", "encoder_layers", "first_k_dense_replace", "shared_expert_intermediate_size",
+    "attention_bias", "mlp_bias", "global_head_dim", "attention_k_eq_v", "decoder_sparse_step",
+    "mlp_only_layers", "hidden_size_per_layer_input", "vocab_size_per_layer_input",
     "head_dim_v", "hybrid_override_pattern", "state_size", "conv_kernel", "expand",
 }  # fmt: skip
+
+_NESTED = frozenset({"text_config", "vision_config", "audio_config"})
 
 _FIELDS = ("config", "source", "aliases", "unsourced", "notes")
 
@@ -62,7 +65,7 @@ def kept(config: dict[str, Any]) -> dict[str, Any]:
     for key, value in sorted(config.items()):
         if value is None or not (key in _KEPT or key.startswith(_KEPT_PREFIXES)):
             continue
-        result[key] = kept(value) if key in {"text_config", "vision_config"} else value
+        result[key] = kept(value) if key in _NESTED else value
     return result
 
 

@@ -189,7 +189,8 @@ class Family:
     `transformers_backend`: run through transformers (no rotary table of its own). `output_gate`:
     the query projection has twice its size.
     `multimodal`: has an encoder besides the text model, of `vision_millions` parameters where the
-    config has no vision_config; its largest item takes `encoder_item_tokens`, each costing
+    config has no vision_config; a layer of its audio_config has `audio_layer_squares` times the
+    square of its width. Its largest item takes `encoder_item_tokens`, each costing
     `encoder_token_kib` while it is encoded and `encoder_input_kib` of input. `encoder_video`: the
     longest video in images of that size (0: takes none), as far as the context holds them.
     `encoder_each_sequence`: V0 profiles an item in every sequence. `unmodelled`: what the estimate
@@ -211,6 +212,7 @@ class Family:
     output_gate: bool
     multimodal: bool
     vision_millions: int
+    audio_layer_squares: int
     encoder_item_tokens: int
     encoder_token_kib: int
     encoder_input_kib: int

@@ -11,6 +11,7 @@ from xpullm.planner.fields import FactsError, Fields
 from xpullm.planner.mamba import Mamba, mamba_layers, mamba_of
 from xpullm.planner.positions import longest_context, rotary_rows
 from xpullm.planner.stored import Stored, stored_format
+from xpullm.planner.towers import tower_params
 from xpullm.planner.unread import refuse_unread
 
 REQUIRED = (
@@ -246,7 +247,7 @@ def parse_config(config: Mapping[str, Any]) -> ModelFacts:
         head_before_tie=family.head_before_tie,
         transformers_backend=family.transformers_backend,
         multimodal=multimodal,
-        vision_params=_vision_params(outer, family, unsure) if multimodal else 0,
+        vision_params=tower_params(outer, family, unsure) if multimodal else 0,
         encoder_item_tokens=family.encoder_item_tokens if multimodal else 0,
         encoder_token_bytes=family.encoder_token_kib * 1024 if multimodal else 0,
         encoder_input_bytes=family.encoder_input_kib * 1024 if multimodal else 0,
@@ -359,20 +360,8 @@ def _rotary_width(fields: Fields, head_dim: int) -> int:
     """Features of a head that are rotated; latent attention has its own rotary part."""
     if fields.optional("kv_lora_rank"):
         return fields.optional("qk_rope_head_dim")
+    if full := fields.optional("global_head_dim"):
+        return full  # padded to the whole head (vLLM rotary_embedding/gemma4_rope.py)
     factor = fields.get("partial_rotary_factor")
     partial = isinstance(factor, float) and 0 < factor < 1
     return max(1, int(head_dim * factor)) if partial else head_dim
-
-
-def _vision_params(outer: Fields, family: Family, unsure: list[str]) -> int:
-    """Parameters of a vision tower of the usual shape (4 h^2 attention, MLP) from vision_config."""
-    vision = Fields(outer.mapping("vision_config"), "vision_config")
-    depth = vision.first("depth", "num_hidden_layers", "num_layers")
-    hidden = vision.first("hidden_size", "embed_dim", "width")
-    if not depth or not hidden:
-        unsure.append(
-            f"the vision tower isn't described; {family.vision_millions} million parameters assumed"
-        )
-        return family.vision_millions * 1_000_000
-    inner = vision.optional("intermediate_size") or 4 * hidden
-    return depth * (4 * hidden * hidden + 3 * hidden * inner)

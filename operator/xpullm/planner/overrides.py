@@ -39,6 +39,7 @@ _DERIVED = frozenset(
         "layer_types",
         "use_sliding_window",
         "vision_config",
+        "audio_config",
         "first_k_dense_replace",
         "decoder_sparse_step",
         "n_shared_experts",
