@@ -11,8 +11,10 @@ from xpullm.controller.decide_heal import (
     newest,
     place,
     proposal,
+    replaced,
     too_early,
     too_few,
+    unseen,
 )
 from xpullm.controller.decide_node import to_blame
 from xpullm.controller.decide_plan import Standing, request_behind
@@ -64,7 +66,8 @@ def answer(
     mode = llmd.spec.healing.mode
     if mode == "Off":
         return replace(seen, stop=_off(failure))
-    patience = too_few(found, failure, ever_ready(snapshot.deployment, pods, found))
+    served = ever_ready(snapshot.deployment, pods, found)
+    patience = unseen(snapshot.deployment, failure, served) or too_few(found, failure, served)
     too_much = on_probation(history) and outgrown(failure.diagnosis)
     if patience is not None and not too_much:
         return replace(seen, wait=patience)
@@ -89,6 +92,8 @@ def answer(
         )
 
     outcome = healed(policy)
+    if not isinstance(outcome, Wait):
+        outcome = replaced(failure) or outcome
     if isinstance(outcome, Wait):
         return replace(seen, wait=outcome)
     if isinstance(outcome, Stop):

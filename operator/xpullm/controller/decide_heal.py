@@ -16,18 +16,21 @@ from xpullm.controller.decide_pods import (
     Failure,
     dig,
     entries,
+    over,
     ready,
     text,
     unschedulable_since,
     whole,
 )
 from xpullm.controller.types import Object, Snapshot
+from xpullm.healing.judge import FROM_OUTSIDE
 from xpullm.healing.types import PastStep, Step, Stop, Wait
 from xpullm.planner.types import Plan
 
 RUNTIME_FAILURES = 2
 RUNTIME_WINDOW_SECONDS = 6 * 3600
 WATCH_SECONDS = 60
+UNSEEN_SECONDS = 5  # its own change brings the deployment here sooner
 # kube-scheduler tries a pod again at most 10 s after one that left made room
 # (podMaxBackoffSeconds, pkg/scheduler/apis/config/v1/defaults.go); the rest is for its work.
 RETRY_SECONDS = 15
@@ -58,9 +61,9 @@ def too_few(found: Sequence[Failure], failure: Failure, served: bool) -> Wait | 
     """A single failure of an engine that has served is no reason for a step."""
     if not served or not failure.ended:
         return None
-    now = failure.time or 0.0
-    times = [f.time for f in found if f.ended and f.time is not None]
-    times += [f.earlier for f in found if f.ended and f.earlier is not None]
+    now, cause = failure.time or 0.0, failure.diagnosis.cause
+    ends = [f for f in found if f.ended and (f is failure or not _from_outside(f, cause))]
+    times = [time for f in ends for time in (f.time, f.earlier) if time is not None]
     recent = [time for time in times if now - time <= RUNTIME_WINDOW_SECONDS]
     if len(recent) >= RUNTIME_FAILURES:
         return None
@@ -71,11 +74,43 @@ def too_few(found: Sequence[Failure], failure: Failure, served: bool) -> Wait | 
     )
 
 
+def _from_outside(failure: Failure, cause: str) -> bool:
+    """An eviction, or a node that went down, says nothing beside a failure of another cause."""
+    other = failure.diagnosis.cause
+    return failure.lost or (other in FROM_OUTSIDE and other != cause)
+
+
+def unseen(deployment: Object | None, failure: Failure, served: bool) -> Wait | None:
+    """While the Deployment's controller has not looked at the newest version, be it only another
+    number of replicas, the Deployment does not say whether this plan served. Pods of a new plan
+    come after that look."""
+    observed = whole(deployment, "status", "observedGeneration")
+    if served or not failure.ended or observed >= whole(deployment, "metadata", "generation"):
+        return None
+    return Wait(
+        UNSEEN_SECONDS,
+        f"{failure.diagnosis.cause}: the Deployment's controller has yet to look at it",
+    )
+
+
+def replaced(failure: Failure) -> Wait | None:
+    """A pod that was refused or evicted stays as a record, whatever its node has become since, and
+    says no time: its ReplicaSet makes another, and the scheduler finds that one's node."""
+    if not over(failure.pod) or failure.diagnosis.cause not in FROM_OUTSIDE:
+        return None
+    told = f"{failure.diagnosis.cause}: Kubernetes replaces the pod, and nothing is changed"
+    return Wait(WATCH_SECONDS, told)
+
+
 def too_early(failure: Failure, now: float) -> Wait | None:
     """A pod without a node is no reason for a step while the one that it replaces may still hold
     the room: until that has been given its time to end, and the scheduler has tried again."""
     if not failure.unplaced:
         return None
+    nominated = text(failure.pod, "status", "nominatedNodeName")
+    if nominated:  # those that it preempts have grace periods of their own
+        told = f"the scheduler makes room on node {nominated}"
+        return Wait(WATCH_SECONDS, f"{failure.diagnosis.cause}: {told}")
     since = unschedulable_since(failure.pod)
     patience = whole(failure.pod, "spec", "terminationGracePeriodSeconds") + RETRY_SECONDS
     if since is None or now >= since + patience:

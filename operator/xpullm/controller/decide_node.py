@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from xpullm.controller.decide_heal import Place, place
 from xpullm.controller.decide_plan import Standing, placeless
-from xpullm.controller.decide_pods import Failure, of_plan, ready
+from xpullm.controller.decide_pods import Failure, of_plan, over, ready
 from xpullm.controller.timestamps import epoch
 from xpullm.controller.types import Snapshot
 from xpullm.healing.node import Trouble, left, node_matter, trouble_of
@@ -50,7 +50,10 @@ def to_blame(
 
 
 def trouble(failure: Failure, where: Place, plan: Plan, plan_hash: str, who: str) -> Trouble | None:
-    """What one failure says of its node. `plan_hash`: of the plan wherever it runs."""
+    """What one failure says of its node. `plan_hash`: of the plan wherever it runs. The record of a
+    pod that was refused says no time, and so nothing of the node as it is now."""
+    if over(failure.pod):
+        return None
     return trouble_of(
         failure.diagnosis,
         plan.ledger,

@@ -33,6 +33,13 @@ WAITING = frozenset(
     }
 )
 UNSCHEDULABLE = "Unschedulable"
+# How a run ended that neither runtime nor kubelet saw the end of, as when the node went down
+# (containerd internal/cri/server/helpers.go; kubernetes pkg/kubelet/kubelet_pods.go).
+LOST = frozenset({"Unknown", "ContainerStatusUnknown"})
+# A container that ended is started again at once, then 10 s later, twice as long after each further
+# end (kubernetes pkg/kubelet/kubelet.go, initialCrashLoopBackOff and its maximum).
+BACK_OFF_SECONDS, MOST_BACK_OFF_SECONDS = 10.0, 300.0
+FLAP_SECONDS = 5.0  # between what a kubelet sees and what it tells; own rule
 # Admission webhooks add containers of others (a service mesh's proxy): how those end says nothing
 # about the engine.
 OURS = frozenset({names.ENGINE_CONTAINER, names.INSTALL_CONTAINER})
@@ -44,7 +51,8 @@ class Failure:
 
     `earlier`: when the run before this one failed, as far as the pod still shows it; with it, two
     failures within a window can be seen in one moment of one pod, and nothing needs to be
-    remembered. `runs`: how many runs of this pod have failed.
+    remembered. `runs`: how many runs of this pod have failed in a row, at most. `lost`: nobody saw
+    how the run ended.
     """
 
     id: str
@@ -57,6 +65,7 @@ class Failure:
     was_ready: bool
     earlier: float | None
     runs: int
+    lost: bool = False
 
     @property
     def node(self) -> str:
@@ -195,7 +204,7 @@ def ended_run(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> Failure | None:
     terminated = ended_run(status)
-    if terminated is None:
+    if terminated is None or _served_since(pod, status):
         return None
     state, engine = dig(status, "state"), status.get("name") == names.ENGINE_CONTAINER
     if not engine and whole(terminated, "exitCode") == 0:
@@ -221,6 +230,7 @@ def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> 
             was_ready=was_ready if report is not None or served else None,
         )
     )
+    lost = text(terminated, "reason") in LOST and diagnosis.cause == "unknown"
     return Failure(
         id=f"{text(pod, 'metadata', 'uid')}/{max(0, run)}/{finished}",
         pod=pod,
@@ -231,8 +241,48 @@ def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> 
         diagnosis=diagnosis,
         was_ready=was_ready,
         earlier=epoch(text(terminated, "startedAt")) if run >= 1 else None,
-        runs=max(0, run) + 1,
+        runs=1 if lost else _in_a_row(pod, terminated, max(0, run) + 1),
+        lost=lost,
     )
+
+
+def _unready_since(pod: Object) -> float | None:
+    """Since when a pod is not Ready, as seconds since the epoch; None where it does not say."""
+    return next(
+        (
+            epoch(item.get("lastTransitionTime"))
+            for item in entries(pod, "status", "conditions")
+            if item.get("type") == "Ready" and item.get("status") != "True"
+        ),
+        None,
+    )
+
+
+def _served_since(pod: Object, status: Mapping[str, Any]) -> bool:
+    """Whether the run after the one that ended was Ready already. A kubelet that was restarted
+    calls it not started until it has asked the startup probe again
+    (kubernetes pkg/kubelet/prober/prober_manager.go, UpdatePodStatus)."""
+    began = epoch(text(status, "state", "running", "startedAt"))
+    since = _unready_since(pod)
+    return began is not None and since is not None and since > began + FLAP_SECONDS
+
+
+def _in_a_row(pod: Object, terminated: Mapping[str, Any], runs: int) -> int:
+    """How many of all its runs can have failed since the pod was last Ready; of those that served
+    the last two. A restart count never goes down: what ended weeks ago is no try of today."""
+    since, began = _unready_since(pod), epoch(text(terminated, "startedAt"))
+    finished, first = epoch(text(terminated, "finishedAt")), epoch(text(pod, "status", "startTime"))
+    if since is None or began is None or finished is None:
+        return runs
+    if first is None or since <= first + FLAP_SECONDS:
+        return runs  # it was never Ready
+    if began < since - FLAP_SECONDS:
+        return min(runs, 2)  # it served; whether the one before is recent, `earlier` tells
+    each, wait, possible = max(0.0, finished - began), BACK_OFF_SECONDS, 2
+    end = since + each
+    while possible < runs and (end := end + wait + each) <= finished + FLAP_SECONDS:
+        possible, wait = possible + 1, min(2 * wait, MOST_BACK_OFF_SECONDS)
+    return min(runs, possible)
 
 
 def _unschedulable(pod: Object) -> Mapping[str, Any] | None:
