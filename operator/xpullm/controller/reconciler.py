@@ -43,7 +43,8 @@ class Outcome:
 
 
 class Reconciler:
-    """Works on keys. ``clock`` is the wall clock, seconds since the epoch."""
+    """Works on keys. ``clock`` is the wall clock, seconds since the epoch. ``missed`` is told when
+    the API server does not have what the store has."""
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Reconciler:
         capabilities: Callable[[], Capabilities],
         runtime: Callable[[Key], Mapping[str, EngineFigures]] = lambda _: {},
         events: Callable[[Key], tuple[Object, ...]] = lambda _: (),
+        missed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decide = decide
@@ -68,6 +70,7 @@ class Reconciler:
         self._capabilities = capabilities
         self._runtime = runtime
         self._events = events
+        self._missed = missed
         self._clock = clock
         self._rerolling = 0
 
@@ -102,6 +105,7 @@ class Reconciler:
             return Outcome("conflict", back_off=True)
         except NotFoundError as error:  # deleted while it was worked on, or its kind was
             log.info("%s/%s: gone meanwhile: %s", *key, error.message)
+            self._missed()
             return Outcome("gone", back_off=True)
         except ThrottledError as error:
             return Outcome("throttled", error.retry_after_seconds)

@@ -81,6 +81,8 @@ class Operator:
             capabilities=self._capabilities,
             runtime=self._engines.figures,
             events=self._events.events,
+            # kopf does not tell of a listing without items, which it makes after a gap.
+            missed=lambda: self.resync.gap(LLMDEPLOYMENT),
         )
 
     def stop(self) -> None:

@@ -15,7 +15,7 @@ from tests.unit.controller.virtual import run
 from tests.unit.controller.world import Operator
 
 from xpullm.controller.errors import ThrottledError, UnavailableError
-from xpullm.controller.kinds import POD
+from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, POD
 from xpullm.controller.types import Decision
 
 
@@ -116,6 +116,42 @@ def test_our_own_writes_cause_one_more_pass_and_no_write() -> None:
         return count(operator, "xpullm_reconcile_total", result="ok"), len(api.writes)
 
     assert run(scenario()) == (2.0, 3)
+
+
+def test_a_deletion_that_no_watch_told_of_is_found_by_the_first_write() -> None:
+    """A watch that broke lists anew; of a listing without items kopf tells nothing."""
+
+    def decide(snapshot: Any, now: float) -> Decision:
+        decision = world.decide(snapshot, now)
+        plan = {"hash": "0" if snapshot.deployment is None else "1"}
+        return replace(decision, status={**(decision.status or {}), "plan": plan})
+
+    async def scenario() -> tuple[Any, list[str], list[str]]:
+        api = ApiDouble()
+        api.add(world.llmd())
+        operator = Operator(api, decide)
+        await operator.resync.prime()
+        tasks = [
+            asyncio.create_task(operator.reconciler.work()),
+            asyncio.create_task(operator.resync.run()),
+        ]
+        await asyncio.sleep(1)
+        del api.objects["llmdeployments", "ns", "m"]
+        deployment = api.objects.pop(("deployments", "ns", "m"))
+        operator.store.remove(DEPLOYMENT, deployment)  # the garbage collector's deletion was told
+        operator.queue.add(("ns", "m"))
+        await asyncio.sleep(5)
+        soon = list(api.writes)
+        await asyncio.sleep(300)
+        operator.queue.shut_down()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return operator.store.all(LLMDEPLOYMENT), soon, api.writes
+
+    known, soon, later = run(scenario())
+    assert known == ()
+    assert later == soon
 
 
 def test_a_long_queue_of_passes_without_writes_lets_others_run() -> None:

@@ -10,6 +10,7 @@ from tests.unit.controller.double import ApiDouble
 
 from xpullm.controller.apply import Applier
 from xpullm.controller.fleet import FleetView
+from xpullm.controller.kinds import LLMDEPLOYMENT
 from xpullm.controller.metrics import Metrics
 from xpullm.controller.reconciler import Decide, Reconciler
 from xpullm.controller.resync import Resync
@@ -165,6 +166,7 @@ class Operator:
             fleet=self.fleet,
             metrics=self.metrics,
             capabilities=Capabilities,
+            missed=lambda: self.resync.gap(LLMDEPLOYMENT),
             clock=lambda: now,
         )
 
