@@ -108,12 +108,20 @@ class Lease:
         if not self.held or self._seen is None:
             return
         self.held = False
-        spec = {**self._spec(), "holderIdentity": "", "leaseDurationSeconds": 1}
         try:
             async with asyncio.timeout(self._times.call):
-                await self._api.update({**self._seen, "spec": spec})
+                await self._free(self._seen)
         except (ApiError, TimeoutError) as error:
             log.warning("the Lease could not be released: %s", error)
+
+    async def _free(self, lease: dict[str, Any]) -> None:
+        spec = {**self._spec(), "holderIdentity": "", "leaseDurationSeconds": 1}
+        try:
+            await self._api.update({**lease, "spec": spec})
+        except ConflictError:  # a renewal of ours that was cancelled on its way came first
+            found = await self._api.get(LEASE, self._namespace, self._name)
+            if _holder(found) == self._identity:
+                await self._api.update({**found, "spec": spec})
 
     async def _attempt(self, limit_seconds: float) -> bool:
         """Take or renew the Lease once; False when that failed or it is another's."""

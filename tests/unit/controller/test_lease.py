@@ -105,6 +105,31 @@ def test_a_released_lease_is_taken_at_once() -> None:
     assert run(scenario()) <= 2
 
 
+def test_a_renewal_that_was_cancelled_on_its_way_does_not_keep_the_lease() -> None:
+    async def scenario() -> LeaseDouble:
+        api = LeaseDouble()
+        first = candidate(api, "a")
+        await first.acquire()
+        await api.update(await api.get(LEASE, "ns", "l"))  # nobody heard the answer
+        await first.release()
+        return api
+
+    assert run(scenario()).spec["holderIdentity"] == ""
+
+
+def test_a_lease_that_another_has_taken_is_not_freed() -> None:
+    async def scenario() -> LeaseDouble:
+        api = LeaseDouble()
+        first = candidate(api, "a")
+        await first.acquire()
+        taken = await api.get(LEASE, "ns", "l")
+        await api.update({**taken, "spec": {**taken["spec"], "holderIdentity": "b"}})
+        await first.release()
+        return api
+
+    assert run(scenario()).spec["holderIdentity"] == "b"
+
+
 @pytest.mark.parametrize("trouble", ["broken", "hangs"])
 def test_a_holder_that_cannot_renew_gives_up_before_anyone_else_may_take_over(trouble: str) -> None:
     async def scenario() -> float:
