@@ -210,8 +210,15 @@ def test_the_worst_load_finds_the_memory_that_is_not_there(tmp_path: Path) -> No
     with _serving(tmp_path, "ipex_llm", *words, foreign="3Gi") as running:
         assert running.chat()[0] == 200
         worst = {"prompt": [1] * 1000, "max_tokens": 4}
+
+        def ask(_: int) -> int:
+            try:
+                return running.call("/v1/completions", worst)[0]
+            except OSError:  # came when the server had ended
+                return 0
+
         with concurrent.futures.ThreadPoolExecutor(64) as pool:
-            codes = list(pool.map(lambda _: running.call("/v1/completions", worst)[0], range(64)))
+            codes = list(pool.map(ask, range(64)))
         assert 500 in codes
         assert running.process.wait() == 0  # V0's server ends its loop in good order
         assert "torch.OutOfMemoryError: XPU out of memory. Tried to allocate" in running.text()
