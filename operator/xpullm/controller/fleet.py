@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from xpullm.api.reasons import Reason
+from xpullm.api.reasons import ConditionType, Reason
 from xpullm.controller.decide_health import rolled_out
-from xpullm.controller.decide_pods import plan_hash, ready, text, whole
+from xpullm.controller.decide_pods import entries, plan_hash, ready, text, whole
 from xpullm.controller.fleet_nodes import NodeView
 from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, NODE, POD
 from xpullm.controller.store import Store
 from xpullm.controller.timestamps import epoch
 from xpullm.controller.types import Fleet, Key, Object
-from xpullm.resources.names import ANNOTATION_ATTEMPT, ENGINE_CONTAINER, LABEL_PLAN
+from xpullm.healing.history import decode_history
+from xpullm.resources.names import (
+    ANNOTATION_ATTEMPT,
+    ANNOTATION_HISTORY,
+    ENGINE_CONTAINER,
+    LABEL_PLAN,
+)
 
 # A re-roll that never shows in the cluster must not block the others for ever.
 _RESERVED_SECONDS = 600.0
@@ -147,7 +153,11 @@ def activity_of(store: Store, key: Key) -> Activity:
     plan = template["metadata"].get("labels", {}).get(LABEL_PLAN, "")
     pods = store.children(POD, key)
     current = [pod for pod in pods if plan_hash(pod) == plan]
-    replacing = not _complete(deployment) and any(ready(p) for p in pods if plan_hash(p) != plan)
+    replacing = (
+        not _complete(deployment)
+        and any(ready(p) for p in pods if plan_hash(p) != plan)
+        and not _stalled(store, key)  # that may last for ever, and costs no further Ready pod
+    )
     attempt = deployment["metadata"].get("annotations", {}).get(ANNOTATION_ATTEMPT, "0")
     if attempt in ("", "0"):
         return Activity(replacing=replacing) if replacing else IDLE
@@ -155,8 +165,24 @@ def activity_of(store: Store, key: Key) -> Activity:
         replacing=replacing,
         canaries=_canaries(store, key, deployment),
         held=any(ready(pod) for pod in current),
-        started=min(map(_created, current), default=_JUST_NOW),
+        started=min(map(_created, current), default=_decided(deployment)),
     )
+
+
+def _stalled(store: Store, key: Key) -> bool:
+    """Whether a person must act: its own dead pod is in the way of the next one."""
+    return any(
+        item.get("type") == ConditionType.STALLED and item.get("status") == "True"
+        for item in entries(store.get(LLMDEPLOYMENT, *key), "status", "conditions")
+    )
+
+
+def _decided(deployment: Object) -> float:
+    """When the last step was taken. Where its pods do not come (a paused Deployment, no replicas,
+    a quota) it must not look as if it had just begun for ever."""
+    steps = decode_history(text(deployment, "metadata", "annotations", ANNOTATION_HISTORY))
+    time = epoch(steps[-1].time) if steps else None
+    return time if time is not None else _JUST_NOW
 
 
 def _complete(deployment: Object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 from tests.unit.controller import world
@@ -99,6 +100,30 @@ def test_a_roll_out_that_replaces_ready_pods_is_counted_until_it_is_complete() -
     assert fleet.view.facts(ME, NOW).rerolling == 1
     fleet.deployment("a", 1, done=True, pods=(new,))
     assert fleet.view.facts(ME, NOW).rerolling == 0
+
+
+def test_a_roll_out_that_waits_for_a_person_takes_no_place_in_the_budget() -> None:
+    """It may wait for ever; its dead pod is in the way of the next Ready one."""
+    fleet = FleetWorld()
+    pods = (world.pod(0, ready=True, creationTimestamp=at(0)), world.pod(1))
+    fleet.deployment("a", 1, pods=pods)
+    assert fleet.view.facts(ME, NOW).rerolling == 1
+    owner = world.llmd("a")
+    owner["status"]["conditions"] = [{"type": "Stalled", "status": "True"}]
+    fleet.put(LLMDEPLOYMENT, owner)
+    fleet.view.touch(("ns", "a"))
+    assert fleet.view.facts(ME, NOW).rerolling == 0
+
+
+def test_a_step_whose_pods_never_come_is_as_old_as_the_step() -> None:
+    """A paused Deployment, say: else canaries would be waited for without end."""
+    fleet = FleetWorld()
+    fleet.deployment("a", 1, pods=(world.pod(0, creationTimestamp=at(0)),))
+    live = copy.deepcopy(dict(fleet.store.get(DEPLOYMENT, "ns", "a") or {}))
+    live["metadata"]["annotations"][names.ANNOTATION_HISTORY] = json.dumps([{"time": at(20)}])
+    fleet.put(DEPLOYMENT, live)
+    fleet.view.touch(("ns", "a"))
+    assert dict(fleet.view.facts(ME, NOW).canaries or {}) == {CANARY: (1, 0, NOW - 40)}
 
 
 def test_a_decided_re_roll_counts_before_the_cluster_shows_it() -> None:
