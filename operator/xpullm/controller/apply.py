@@ -18,6 +18,7 @@ from xpullm.controller.canonical import APPLIED_HASH, applied_hash, holds, with_
 from xpullm.controller.errors import AlreadyExistsError, ConflictError, NotFoundError, RejectedError
 from xpullm.controller.events import event
 from xpullm.controller.kinds import (
+    DEPLOYMENT,
     IMMUTABLE,
     LLMDEPLOYMENT,
     OWNER_LABEL,
@@ -27,7 +28,7 @@ from xpullm.controller.kinds import (
 )
 from xpullm.controller.observe import controller_uid
 from xpullm.controller.routes import concerned
-from xpullm.controller.store import Store
+from xpullm.controller.store import Change, Store
 from xpullm.controller.types import Decision, Key, Object
 from xpullm.healing.tuning import joined
 
@@ -100,11 +101,15 @@ class Applier:
     async def _apply(self, wanted: Object, llmd: Object) -> None:
         kind = kind_of(wanted)
         metadata = wanted["metadata"]
-        live = self._store.get(kind, metadata["namespace"], metadata["name"])
+        place = (kind, metadata["namespace"], metadata["name"])
+        live = seen = self._store.get(*place)
         if live is None:
-            live = await self._look(kind, metadata["namespace"], metadata["name"])
+            live = await self._look(*place)
         if live is not None:
             _check_owner(kind, live, llmd)
+            if seen is None and kind is DEPLOYMENT and self._store.get(*place) is not None:
+                # Its plan and steps were not known: one without our label is in no listing.
+                raise ConflictError(409, "Unseen", f"{kind.kind} {metadata['name']} exists already")
             if kind in IMMUTABLE or unchanged(wanted, live):
                 return
         manifest = with_hash(wanted)
@@ -172,16 +177,20 @@ class Applier:
 
     async def _look(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         """Ask the API server: the store holds only what carries our label, and may be late."""
+        burials = self._store.burials(kind)
         try:
             found = await self._api.get(kind, namespace, name)
         except NotFoundError:
             return None
-        self._overlay(kind, found)
+        self._known(kind, self._store.found(kind, found, burials))
         return found
 
     def _overlay(self, kind: Kind, obj: Object) -> None:
         """Read our own writes: the next pass must not decide on what was before them."""
-        change = self._store.put(kind, obj)
+        self._known(kind, self._store.put(kind, obj))
+
+    def _known(self, kind: Kind, change: Change | None) -> None:
+        """What an answer changed in the store concerns others as a watch's event does."""
         if change is not None and kind is not LLMDEPLOYMENT:  # our own status is no news to us
             for key in concerned(self._store, change):
                 self._touched(key)

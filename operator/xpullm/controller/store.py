@@ -7,7 +7,7 @@ Objects in the store are never changed in place.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,7 @@ class Store:
         self._children: dict[Kind, dict[Key, dict[str, Object]]] = {}
         self._gone: dict[Kind, OrderedDict[str, int]] = {}
         self._all: dict[Kind, tuple[Object, ...]] = {}
+        self._burials: Counter[Kind] = Counter()
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """One object; the namespace of cluster-wide kinds is empty."""
@@ -69,6 +70,17 @@ class Store:
         if old is not None and kind is NODE and _same(old, new):
             return None
         return Change(kind, old, new)
+
+    def burials(self, kind: Kind) -> int:
+        """How many deletions were told so far: to be read before a GET."""
+        return self._burials[kind]
+
+    def found(self, kind: Kind, obj: Object, burials: int) -> Change | None:
+        """Keep what a GET returned. A watch by label calls an object deleted that lost the label;
+        it exists, unless its deletion was told during the GET."""
+        if self._burials[kind] == burials:
+            self._gone.get(kind, OrderedDict()).pop(obj["metadata"]["uid"], None)
+        return self.put(kind, obj)
 
     def remove(self, kind: Kind, obj: Object) -> Change | None:
         """An object was deleted; None if it was not known, or its name has a new owner."""
@@ -125,6 +137,7 @@ class Store:
             index.setdefault(owner, {})[key[1]] = new
 
     def _bury(self, kind: Kind, uid: str, version: int) -> None:
+        self._burials[kind] += 1
         gone = self._gone.setdefault(kind, OrderedDict())
         gone[uid] = version
         gone.move_to_end(uid)

@@ -13,7 +13,7 @@ from tests.unit.controller.world import Operator
 
 from xpullm.controller.canonical import APPLIED_HASH
 from xpullm.controller.errors import ConflictError, ForbiddenError, RejectedError
-from xpullm.controller.kinds import DEPLOYMENT
+from xpullm.controller.kinds import DEPLOYMENT, POD
 from xpullm.controller.types import Decision
 from xpullm.resources import names
 
@@ -125,6 +125,34 @@ def test_a_deployment_that_changed_meanwhile_is_decided_on_again() -> None:
         return attempt(api.objects["deployments", "ns", "m"]), attempt(seen)
 
     assert run(scenario()) == ("1", "1")
+
+
+def test_a_deployment_that_lost_our_label_keeps_its_steps() -> None:
+    """A watch by label calls it deleted, and no listing has it."""
+
+    async def scenario() -> dict[str, Any]:
+        api = healthy()
+        api.add(world.pod(0, failed=True))
+        operator = Operator(api)
+        await operator.settle()
+        del api.objects["pods", "ns", "m-0"]
+        live = copy.deepcopy(api.objects["deployments", "ns", "m"])
+        assert attempt(live) == "1"
+        live["metadata"]["labels"] = {}
+        api.add(live)
+        gone = api.objects["deployments", "ns", "m"]
+        for pod in operator.store.all(POD):
+            operator.store.remove(POD, pod)
+        operator.store.remove(DEPLOYMENT, gone)
+        operator.queue.add(world.KEY)
+        with pytest.raises(ConflictError, match="exists already"):
+            await operator.settle()
+        await operator.settle()
+        return api.objects["deployments", "ns", "m"]
+
+    live = run(scenario())
+    assert attempt(live) == "1"
+    assert live["metadata"]["labels"][names.LABEL_DEPLOYMENT] == "m"
 
 
 def attempt(deployment: Any) -> str:
