@@ -66,7 +66,7 @@ async def running(
         await task
 
 
-async def eventually(look: Callable[[], T | None], seconds: float = 30.0) -> T:
+async def eventually(look: Callable[[], T | None], seconds: float = 60.0) -> T:
     """The first answer that is not None or False; looks ten times a second, off the loop."""
     end = time.monotonic() + seconds
     while True:
@@ -76,6 +76,20 @@ async def eventually(look: Callable[[], T | None], seconds: float = 30.0) -> T:
         if time.monotonic() > end:
             raise AssertionError(f"nothing after {seconds} s")
         await asyncio.sleep(0.1)
+
+
+async def quiet(cluster: Cluster, namespace: str, seconds: float = 2.0) -> Mapping[str, str]:
+    """`versions`, once none of them has changed for so long: the Deployment controller, scheduler
+    and kwok have their say after the operator."""
+    end = time.monotonic() + 60
+    before = await asyncio.to_thread(versions, cluster, namespace)
+    while True:
+        await asyncio.sleep(seconds)
+        after = await asyncio.to_thread(versions, cluster, namespace)
+        if after == before:
+            return after
+        assert time.monotonic() < end, f"{before} became {after}"
+        before = after
 
 
 def versions(cluster: Cluster, namespace: str) -> Mapping[str, str]:

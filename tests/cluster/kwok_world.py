@@ -114,7 +114,7 @@ class World:
         path = self._path(kind, name) + (f"/{subresource}" if subresource else "")
         return self.api.request("PATCH", path, patch, **{"Content-Type": MERGE})
 
-    def wait(self, look: Callable[[], T | None], seconds: float = 40.0, told: str = "") -> T:
+    def wait(self, look: Callable[[], T | None], seconds: float = 90.0, told: str = "") -> T:
         """The first answer that is not empty."""
         end = time.monotonic() + seconds
         while True:
@@ -299,9 +299,22 @@ class World:
             and item["regarding"]["name"] == name
         }
 
-    def versions(self) -> Mapping[str, str]:
-        """resourceVersion of every object that the operator writes."""
-        return versions(self.cluster, self.namespace)
+    def versions(self, *names: str) -> Mapping[str, str]:
+        """resourceVersion of every object that the operator writes for deployments of these names;
+        others of the namespace may still be going."""
+        found = versions(self.cluster, self.namespace).items()
+        return {k: v for k, v in found if any(f"/{name}" in k for name in names)}
+
+    def quiet(self, *names: str) -> Mapping[str, str]:
+        """The same, once nothing of it has changed for a second: the Deployment controller has its
+        say after the operator."""
+
+        def look() -> Mapping[str, str] | None:
+            before = self.versions(*names)
+            time.sleep(1)
+            return before if self.versions(*names) == before else None
+
+        return self.wait(look, told=f"for {names} to be quiet")
 
 
 @contextmanager
@@ -310,6 +323,10 @@ def world(
 ) -> Iterator[World]:
     """CRDs, chart, one namespace and the operator; all but the CRDs are gone afterwards."""
     install_crds(cluster)
+    if everywhere:
+        # Those of other tests may still be there, in namespaces that are going: an operator that
+        # sees them is refused, as nothing new may be made there.
+        cluster.kubectl("delete", "llmdeployments", "--all", "--all-namespaces", "--wait=true")
     namespace = f"test-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", namespace)
     settings = ["crds.enabled=false"]

@@ -13,7 +13,7 @@ from tests.unit.controller.world import Operator
 
 from xpullm.controller.client import Api
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 
 class Dying:
@@ -98,7 +98,11 @@ async def live(cluster: Cluster, namespace: str, k: int, mode: str) -> tuple[int
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"namespace": namespace, "name": "failed", "labels": labels},
-            "spec": {"containers": [{"name": "engine", "image": "x:1"}], "nodeName": "nowhere"},
+            # A name of its own: the pods of a node that is missing for 40 s are deleted.
+            "spec": {
+                "containers": [{"name": "engine", "image": "x:1"}],
+                "nodeName": f"nowhere-{namespace}",
+            },
         }
         cluster.apply(pod)
         cluster.kubectl(

@@ -17,7 +17,7 @@ from xpullm.controller.lease import LeadershipLostError
 from xpullm.controller.run import Operator
 from xpullm.controller.settings import Settings
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 
 class Cable:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,10 @@ from tests.cluster.controller_world import connect, eventually, install_crds
 
 from xpullm.controller.lease import LeadershipLostError, Lease, Times
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-_TIMES = Times(duration=3.0, renew_deadline=2.0, retry=0.2, call=1.0)
+# Renewals may be late by seconds on a machine that is busy.
+_TIMES = Times(duration=8.0, renew_deadline=6.0, retry=0.2, call=3.0)
 
 
 @pytest.fixture(autouse=True)
@@ -60,9 +62,10 @@ def test_a_signal_ends_it_cleanly_and_frees_the_lease(
     with process(cluster.kubeconfig, namespace, log) as operator:
         while b"serving 0" not in log.read_bytes():
             assert operator.poll() is None, log.read_text()
+            time.sleep(0.05)
         assert holder(cluster, namespace).endswith(f"_{operator.pid}")
         operator.send_signal(number)
-        assert operator.wait(timeout=20) == 0, log.read_text()
+        assert operator.wait(timeout=60) == 0, log.read_text()
     assert holder(cluster, namespace) == ""
     assert "Traceback" not in log.read_text()
 
@@ -90,14 +93,14 @@ async def test_the_second_waits_and_takes_over_when_the_first_lets_go(
         await first.acquire()
         holding = asyncio.create_task(first.hold())
         waiting = asyncio.create_task(second.acquire())
-        await asyncio.sleep(4)
+        await asyncio.sleep(_TIMES.duration + 1)
         assert not waiting.done()
         holding.cancel()
         await first.release()
-        await asyncio.wait_for(waiting, 2)
+        await asyncio.wait_for(waiting, _TIMES.duration - 2)
         assert holder(cluster, namespace) == "b"
         lease = cluster.get("lease", "l", "-n", namespace)["spec"]
-        assert (lease["leaseTransitions"], lease["leaseDurationSeconds"]) == (1, 3)
+        assert (lease["leaseTransitions"], lease["leaseDurationSeconds"]) == (1, 8)
     finally:
         await api.close()
 
@@ -112,7 +115,7 @@ async def test_who_loses_the_lease_to_another_is_told(cluster: Cluster, namespac
             cluster.kubectl, "patch", "lease", "l", "-n", namespace, "--type=merge", "-p", patch
         )
         with pytest.raises(LeadershipLostError, match="held by thief"):
-            await asyncio.wait_for(lease.hold(), 10)
+            await asyncio.wait_for(lease.hold(), 30)
     finally:
         await api.close()
 

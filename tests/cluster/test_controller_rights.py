@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 from hack.cluster import Cluster
+from hack.demo.install import free_port
 from tests.cluster.controller_world import install_crds, llmd
+from tests.cluster.kwok_world import nodes
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -40,6 +41,13 @@ def account(cluster: Cluster, namespace: str) -> Iterator[Path]:
             cluster.kubectl("delete", o["kind"], o["metadata"]["name"], check=False)
 
 
+@pytest.fixture
+def node(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """With a card; it goes again, or pods of other tests would come to it."""
+    with nodes(cluster, namespace, {"a": 1}):
+        yield
+
+
 def requests(port: int) -> dict[tuple[str, str, str], float]:
     """Requests by verb, resource and code."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
@@ -48,15 +56,12 @@ def requests(port: int) -> dict[tuple[str, str, str], float]:
     return {(m[3], m[2], m[1]): float(m[4]) for m in re.finditer(pattern, text)}
 
 
+@pytest.mark.usefixtures("node")
 def test_a_life_with_the_rights_of_the_chart(
     cluster: Cluster, namespace: str, account: Path, tmp_path: Path
 ) -> None:
-    gpu = {"gpu.intel.com/i915": "1"}
-    cluster.add_kwok_node(f"node-{namespace}", {"xpullm.io/gpu-type": "arc-a770-16g"}, gpu)
     log = tmp_path / "log"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "xpullm", "--kubeconfig", str(account), "--namespaces", namespace,
         "--lease-namespace", namespace, "--lease-name", f"{namespace}-xpullm",

@@ -12,7 +12,7 @@ import pytest
 from hack.cluster import Cluster
 from tests.cluster.kwok_world import World, last_word, nodes, public_log, world
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 OOM = public_log("F037")  # an XPU out-of-memory while it generates
 

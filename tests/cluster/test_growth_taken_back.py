@@ -22,7 +22,7 @@ from tests.cluster.kwok_world import World, last_word, nodes, public_log, world
 
 from xpullm_runtime.config import RUNTIME_PORT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 OURS = "taken-back"
 OOM = public_log("F037")

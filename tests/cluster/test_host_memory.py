@@ -13,7 +13,7 @@ from tests.cluster.kwok_world import CARD, World, last_word, world
 from xpullm import catalog
 from xpullm_runtime.cgroup import HostMemory
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 NODE = "host-memory-a"
 SPEC: dict[str, Any] = {

@@ -17,7 +17,7 @@ from tests.contract.api_client import ApiClient
 
 from xpullm.controller.canonical import APPLIED_HASH
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 OOM = public_log("F037")
 
@@ -158,7 +158,7 @@ def test_what_a_stranger_writes_into_children_and_pods_is_undone_or_ignored(live
         assert answer.code == 200
         live.wait(lambda: live.template(name) == before)
         live.wait(lambda: live.get("Deployment", name)["spec"]["replicas"] == 1)
-        live.wait(lambda: len(live.list("Pod", f"xpullm.io/deployment={name}")) == 1)
+        live.wait(lambda: rolled_out(live, name), told="for the one pod of the true template")
         # A pod that says it is of this deployment and plan, but was made by somebody else.
         labels = live.get("Deployment", name)["spec"]["template"]["metadata"]["labels"]
         fake = {
@@ -175,6 +175,17 @@ def test_what_a_stranger_writes_into_children_and_pods_is_undone_or_ignored(live
         assert live.patch("LLMDeployment", name, {"metadata": {"annotations": notes}}).code == 200
         live.end(name, last_word(OOM))
         live.until(name, "Healing")
+
+
+def rolled_out(live: World, name: str) -> bool:
+    """The Deployment controller has seen the newest template and is done with it."""
+    found = live.get("Deployment", name)
+    told = found.get("status", {})
+    counts = {told.get(key) for key in ("replicas", "updatedReplicas")}
+    pods = live.list("Pod", f"xpullm.io/deployment={name}")
+    if told.get("observedGeneration") != found["metadata"]["generation"]:
+        return False
+    return counts == {1} and len(pods) == 1
 
 
 @pytest.mark.parametrize("hours", [-24 * 365, -2, 5])
@@ -211,8 +222,13 @@ def test_ten_deployments_edited_over_and_over_end_as_last_said(live: World) -> N
             live.wait(said)
             live.running(name)
         for name in names:
-            found = live.get("LLMDeployment", name)
-            assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
+
+            def caught_up(name: str = name) -> bool:  # status is written last
+                found = live.get("LLMDeployment", name)
+                generation: int = found["metadata"]["generation"]
+                return bool(found["status"]["observedGeneration"] == generation)
+
+            live.wait(caught_up)
     finally:
         for name in names:
             live.api.request("DELETE", live._path("LLMDeployment", name))
@@ -258,7 +274,8 @@ def test_crds_taken_away_and_given_back_cost_the_objects_only(live: World) -> No
         assert "a watch ended: 404 page not found; starting anew" in live.operator.log.read_text()
     finally:
         install_crds(live.cluster)
-    live.apply("after")
+    # It is served a moment after it is established.
+    live.wait(lambda: live.api.apply(live.manifest("after"), live.namespace).code < 300)
     live.wait(lambda: revive(live) or live.find("Deployment", "after"))
     live.running("after")
-    assert live.operator.ready()
+    live.wait(live.operator.ready)

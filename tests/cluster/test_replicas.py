@@ -13,7 +13,7 @@ import pytest
 from hack.cluster import Cluster
 from tests.cluster.kwok_world import World, last_word, nodes, public_log, world
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 OURS = "replicas"
 SPEC: dict[str, Any] = {
@@ -54,7 +54,7 @@ def now(live: World) -> str:
 def course(live: World, name: str, since: str) -> list[Moment]:
     """Every change of the deployment's pods since then, in the order in which it happened: a watch
     from the past tells them all again."""
-    query = f"watch=1&resourceVersion={since}&timeoutSeconds=1"
+    query = f"watch=1&resourceVersion={since}&timeoutSeconds=5"
     query += f"&labelSelector=xpullm.io/deployment={name}"
     path = f"/api/v1/namespaces/{live.namespace}/pods?{query}"
     events = map(json.loads, live.cluster.kubectl("get", "--raw", path).stdout.splitlines())
@@ -127,6 +127,8 @@ def test_where_no_replica_serves_all_are_replaced_at_once(live: World) -> None:
         assert rolling(live, name) == {"maxSurge": 0, "maxUnavailable": "100%"}
         fresh = names(live.running_pods(name, 2))  # none of them is Ready
         assert set(fresh) & set(pods) == set()
+        listed = f"xpullm.io/deployment={name}"
+        live.wait(lambda: not {*names(live.list("Pod", listed))} & {*pods}, told="for both to go")
         seen = course(live, name, start)
         assert {moment.pod for moment in seen if moment.leaves} == set(pods)
         assert not any(moment.ready for moment in seen)

@@ -13,7 +13,7 @@ import yaml
 from hack.cluster import Cluster
 from tests.cluster.kwok_world import World, last_word, nodes, public_log, world
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 OURS = "learned"
 OOM = public_log("F037")
