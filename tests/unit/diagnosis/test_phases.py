@@ -67,6 +67,32 @@ def test_the_dump_after_a_failure_tells_that_it_served():
     assert classify(Evidence(log=text, exit_code=1)).cause == "device_oom_runtime"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "EngineCore encountered a fatal error.",  # at the start it is "EngineCore failed to start."
+        "AsyncLLM output_handler failed.",
+        "Request chatcmpl-1 failed (engine dead).",
+    ],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_what_only_a_started_engine_says_tells_that_it_served(line, before):
+    lines = [core(line), core(OOM)] if before else [core(OOM), core(line)]
+    assert classify(Evidence(log=log(*lines), exit_code=1)).cause == "device_oom_runtime"
+
+
+@pytest.mark.parametrize(
+    ("frame", "cause"),
+    [
+        ("_apply", "device_oom_weights"),
+        ("from_pretrained", "device_oom_weights"),
+        ("load_model", "device_oom_weights"),
+    ],
+)
+def test_a_model_on_its_way_to_the_card_is_weights(frame, cause):
+    assert classify(Evidence(log=traceback(OOM, frame), exit_code=1)).cause == cause
+
+
 def test_who_was_ready_fails_under_load():
     found = classify(Evidence(log=core(OOM), exit_code=1, was_ready=True))
     assert found.cause == "device_oom_runtime"
