@@ -22,6 +22,11 @@ from xpullm.resources import gpu
 
 PLUGIN_RESOURCES = f"{gpu.DRIVER}/"  # gpu.intel.com/i915, gpu.intel.com/xe
 KEEPS_OUT = ("NoSchedule", "NoExecute")  # PreferNoSchedule does not
+# Taints that Kubernetes sets for a node's condition and takes away with it: not ready, cordoned,
+# under pressure (k8s.io/api/core/v1/well_known_taints.go, k8s.io/cloud-provider/api).
+PASSING = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
+# Over as soon as what took the memory has ended: often the very engine that was killed.
+PRESSURE = ("node.kubernetes.io/memory-pressure",)
 
 MEMORY = "memory"
 
@@ -48,23 +53,25 @@ def largest_memory(plan: Plan, template: Object, snapshot: Snapshot) -> int | No
     """Allocatable host memory, bytes, of the largest node that the pod may run on, whatever others
     hold of it; None where no node says. A node that is out of service for a while counts only where
     all are: no moment without one lifts the bound."""
-    fit = _open(plan, template, snapshot)
+    fit = _open(plan, template, snapshot, PASSING)
     now = [
         node
-        for node in fit
+        for node in _open(plan, template, snapshot, PRESSURE)
         if usable(node) and _cards(node, plan, template, snapshot) >= plan.gpu_count
     ]
     sizes = [size for node in now or fit if (size := _memory(node)) is not None]
     return max(sizes, default=None)
 
 
-def _open(plan: Plan, template: Object, snapshot: Snapshot) -> list[Object]:
-    """The nodes with the card that let the pod in."""
+def _open(
+    plan: Plan, template: Object, snapshot: Snapshot, passing: tuple[str, ...] = ()
+) -> list[Object]:
+    """The nodes with the card that let the pod in, or will once taints like `passing` are gone."""
     return [
         node
         for node in matching_nodes(catalog.gpus()[plan.gpu], snapshot)
         if text(node, "metadata", "name") not in plan.avoid_nodes
-        and admits(node, dig(template, "spec"))
+        and admits(node, dig(template, "spec"), passing)
     ]
 
 
@@ -147,8 +154,9 @@ def _barred(device: Object) -> bool:
     return any(taint.get("effect") in KEEPS_OUT for taint in entries(device, "taints"))
 
 
-def admits(node: Object, spec: Any) -> bool:
-    """Whether labels and taints let the pod in: nodeSelector, required nodeAffinity, taints."""
+def admits(node: Object, spec: Any, passing: tuple[str, ...] = ()) -> bool:
+    """Whether labels and taints let the pod in: nodeSelector, required nodeAffinity, taints.
+    `passing`: how keys of taints begin that don't count."""
     labels = dig(node, "metadata", "labels")
     labels = labels if isinstance(labels, Mapping) else {}
     wanted = dig(spec, "nodeSelector")
@@ -165,7 +173,7 @@ def admits(node: Object, spec: Any) -> bool:
     return all(
         any(_tolerates(toleration, taint) for toleration in tolerations)
         for taint in entries(node, "spec", "taints")
-        if taint.get("effect") in KEEPS_OUT
+        if taint.get("effect") in KEEPS_OUT and not text(taint, "key").startswith(passing)
     )
 
 

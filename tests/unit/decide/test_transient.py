@@ -253,3 +253,25 @@ def test_a_pod_that_no_kubelet_accepts_is_a_persons_matter() -> None:
     replaced(world, reason="SysctlForbidden", message="forbidden sysctl")
     world.settle()
     assert world.condition("Stalled") == ("True", "NotHealable")
+
+
+@pytest.mark.parametrize("taint", ["not-ready", "unreachable", "unschedulable", "memory-pressure"])
+def test_a_nodes_memory_bounds_a_limit_also_while_the_node_is_out_of_service(taint: str) -> None:
+    """Memory runs out when a node is under pressure: that must not let a limit grow beyond it."""
+    world = rolled()
+    killed(world)
+    key = f"node.kubernetes.io/{taint}"
+    world.nodes[0]["spec"]["taints"] = [{"key": key, "effect": "NoSchedule"}]
+    killed(world)
+    assert memory(world) == ("57010Mi", "64Gi")
+
+
+def test_a_nodes_pressure_does_not_make_a_smaller_one_the_largest() -> None:
+    """It passes with what took the memory: here the engine that was killed."""
+    world = rolled()
+    world.nodes.append(node("node-b"))
+    world.nodes[1]["status"]["allocatable"]["memory"] = "32Gi"
+    taint = {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}
+    world.nodes[0]["spec"]["taints"] = [taint]
+    killed(world)
+    assert memory(world) == ("41199Mi", "47360Mi")
