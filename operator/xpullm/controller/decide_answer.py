@@ -14,6 +14,7 @@ from xpullm.controller.decide_heal import (
     replaced,
     too_early,
     too_few,
+    too_young,
     unseen,
 )
 from xpullm.controller.decide_node import to_blame
@@ -93,7 +94,7 @@ def answer(
 
     outcome = healed(policy)
     if not isinstance(outcome, Wait):
-        outcome = replaced(failure) or outcome
+        outcome = replaced(failure) or too_young(failure, now) or outcome
     if isinstance(outcome, Wait):
         return replace(seen, wait=outcome)
     if isinstance(outcome, Stop):

@@ -18,10 +18,12 @@ from xpullm.controller.decide_pods import (
     entries,
     over,
     ready,
+    scheduled_since,
     text,
     unschedulable_since,
     whole,
 )
+from xpullm.controller.decide_silence import PATIENCE_SECONDS
 from xpullm.controller.types import Object, Snapshot
 from xpullm.healing.judge import FROM_OUTSIDE
 from xpullm.healing.types import PastStep, Step, Stop, Wait
@@ -100,6 +102,19 @@ def replaced(failure: Failure) -> Wait | None:
         return None
     told = f"{failure.diagnosis.cause}: Kubernetes replaces the pod, and nothing is changed"
     return Wait(WATCH_SECONDS, told)
+
+
+def too_young(failure: Failure, now: float) -> Wait | None:
+    """What a new pod refers to may come after it, as a Secret that another controller makes: no
+    person is called before a pod has had its node for a while."""
+    since = scheduled_since(failure.pod)
+    if not failure.waits or since is None or now >= since + PATIENCE_SECONDS:
+        return None
+    return Wait(
+        min(PATIENCE_SECONDS, ceil(since + PATIENCE_SECONDS - now)),
+        f"{failure.diagnosis.cause}: tried again by the kubelet; a person is due when the pod has"
+        f" had its node for {PATIENCE_SECONDS} s",
+    )
 
 
 def too_early(failure: Failure, now: float) -> Wait | None:

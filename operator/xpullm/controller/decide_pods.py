@@ -76,6 +76,11 @@ class Failure:
         """The scheduler finds no node for the pod."""
         return self.id.endswith(f"/{UNSCHEDULABLE}")
 
+    @property
+    def waits(self) -> bool:
+        """A container is not made, and the kubelet goes on trying."""
+        return not self.ended and self.id.rpartition("/")[2] in WAITING
+
 
 def dig(obj: Any, *path: str) -> Any:
     """A nested value; None where anything on the way is missing or of another kind."""
@@ -297,6 +302,16 @@ def unschedulable_since(pod: Object) -> float | None:
     """When the scheduler first found no node, in seconds since the epoch; None where it says no
     time, or where the pod has a node."""
     return epoch(dig(_unschedulable(pod), "lastTransitionTime"))
+
+
+def scheduled_since(pod: Object) -> float | None:
+    """Since when a pod has its node, as far as it says; else since when it exists."""
+    times = (
+        epoch(condition.get("lastTransitionTime"))
+        for condition in entries(pod, "status", "conditions")
+        if condition.get("type") == "PodScheduled"
+    )
+    return next(times, None) or epoch(dig(pod, "metadata", "creationTimestamp"))
 
 
 def latest_report(pods: Sequence[Object], wanted: str) -> Report | None:

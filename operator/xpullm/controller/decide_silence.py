@@ -21,6 +21,7 @@ from xpullm.controller.decide_pods import (
     not_started,
     over,
     ready,
+    scheduled_since,
     text,
     whole,
 )
@@ -58,12 +59,7 @@ def placed(pod: Object) -> float | None:
         runs = dig(status, "state", "running") is not None or ended_run(status) is not None
         if runs or text(status, "state", "waiting", "reason") in WAITING:
             return None
-    scheduled = (
-        epoch(condition.get("lastTransitionTime"))
-        for condition in entries(pod, "status", "conditions")
-        if condition.get("type") == "PodScheduled"
-    )
-    return next(scheduled, None) or epoch(dig(pod, "metadata", "creationTimestamp"))
+    return scheduled_since(pod)
 
 
 def silent(pod: Object) -> bool:

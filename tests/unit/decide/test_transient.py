@@ -275,3 +275,49 @@ def test_a_nodes_pressure_does_not_make_a_smaller_one_the_largest() -> None:
     world.nodes[0]["spec"]["taints"] = [taint]
     killed(world)
     assert memory(world) == ("41199Mi", "47360Mi")
+
+
+def uncreated(reason: str, message: str) -> World:
+    """The kubelet cannot make the engine's container."""
+    world = rolled()
+    waiting = {"reason": reason, "message": message}
+    world._container(world.pods[0])["state"] = {"waiting": waiting}
+    return world
+
+
+def test_a_secret_that_comes_a_moment_later_is_waited_for() -> None:
+    world = uncreated("CreateContainerConfigError", 'secret "token" not found')
+    world.settle()
+    assert world.condition("Stalled") is None
+    assert world.condition("Reconciling") == ("True", "BackingOff")
+    assert 'secret "token" not found' in world.message()
+    assert (world.last.requeue_after_seconds or 0) <= 30
+    world.now += 30
+    world.settle()
+    assert world.condition("Stalled") == ("True", "NotHealable")
+    world.serve()
+    world.settle()
+    assert world.condition("Ready") == ("True", "ReplicasReady")
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        (
+            "CreateContainerConfigError",
+            "failed to sync secret cache: timed out waiting for the condition",
+        ),
+        ("CreateContainerError", "context deadline exceeded"),
+        (
+            "CreateContainerError",
+            'failed to reserve container name "e": name "e" is reserved for "1"',
+        ),
+    ],
+)
+def test_a_kubelet_or_a_runtime_that_is_late_stalls_nothing(reason: str, message: str) -> None:
+    world = uncreated(reason, message)
+    world.now += 3600
+    world.settle()
+    assert world.condition("Stalled") is None
+    assert world.condition("Reconciling") == ("True", "BackingOff")
+    assert steps(world) == []
