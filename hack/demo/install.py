@@ -36,7 +36,9 @@ def install_chart(cluster: Cluster, *settings: str) -> None:
     sets = [word for s in ("replicaCount=0", *settings) for word in ("--set", s)]
     chart = str(ROOT / "charts" / "xpullm")
     cluster.helm("install", "xpullm", chart, "--namespace", NAMESPACE, "--create-namespace", *sets)
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    # A CRD has no conditions at first, which kubectl's wait for one takes for an error.
+    for what in ("jsonpath={.status.acceptedNames.kind}", "condition=Established"):
+        cluster.kubectl("wait", "crd", "--all", f"--for={what}", "--timeout=60s")
 
 
 def uninstall_chart(cluster: Cluster) -> None:

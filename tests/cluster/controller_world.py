@@ -26,8 +26,9 @@ def install_crds(cluster: Cluster) -> None:
     """Idempotent: other tests share the cluster."""
     cluster.apply(*sorted(CRDS.glob("*.yaml")))
     names = ("llmdeployments.xpullm.io", "tuningrecords.xpullm.io")
-    wait = ("--for=condition=Established", "--timeout=30s")
-    cluster.kubectl("wait", "crd", *names, *wait)
+    # A CRD has no conditions at first, which kubectl's wait for one takes for an error.
+    for what in ("jsonpath={.status.acceptedNames.kind}", "condition=Established"):
+        cluster.kubectl("wait", "crd", *names, f"--for={what}", "--timeout=60s")
 
 
 def llmd(namespace: str, name: str = "m", **spec: Any) -> dict[str, Any]:

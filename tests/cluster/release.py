@@ -81,10 +81,10 @@ class Release:
         log = self.cluster.kubectl("logs", f"deployment/{NAME}", "-n", NAMESPACE, check=False)
         return f"{told}\n{log.stdout[-3000:]}{log.stderr}"
 
-    def pods(self) -> list[Object]:
-        """The operator's, those that are going not among them."""
+    def pods(self, *, going: bool = False) -> list[Object]:
+        """The operator's; with `going` those too that end."""
         found = self.cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=xpullm")
-        return [p for p in found["items"] if "deletionTimestamp" not in p["metadata"]]
+        return [p for p in found["items"] if going or "deletionTimestamp" not in p["metadata"]]
 
     def holder(self) -> str:
         """Who holds the Lease; empty where nobody does."""
@@ -95,9 +95,11 @@ class Release:
         """The one pod of the operator, once it holds the Lease."""
 
         def look() -> Object | None:
-            pods = self.pods()
-            leading = [p for p in pods if self.holder().startswith(f"{p['metadata']['name']}_")]
-            return leading[0] if leading and len(pods) == 1 else None
+            pods = self.pods(going=True)  # none may be left: a port-forward could lead to it
+            if len(pods) != 1 or "deletionTimestamp" in pods[0]["metadata"]:
+                return None
+            leads = self.holder().startswith(f"{pods[0]['metadata']['name']}_")
+            return pods[0] if leads else None
 
         return eventually(look)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPException
 from typing import Any
 
 import pytest
-from hack.cluster import Cluster
+from hack.cluster import Cluster, ClusterError
 from hack.containerfile import Built
 from hack.demo import objects
 from tests.cluster.release import NAMESPACE, Release, eventually, installed
@@ -67,8 +69,10 @@ def metrics(release: Release) -> dict[str, float]:
 
 
 def passes(release: Release) -> float | None:
-    found = metrics(release).get('xpullm_reconcile_total{result="ok"}', 0.0)
-    return found or None
+    """None also where the way led to a pod that is going."""
+    with suppress(OSError, HTTPException, ClusterError):
+        return metrics(release).get('xpullm_reconcile_total{result="ok"}', 0.0) or None
+    return None
 
 
 def test_the_namespace_refuses_what_is_not_restricted(release: Release) -> None:
@@ -120,7 +124,7 @@ def test_sigterm_frees_the_lease(release: Release) -> None:
     release.leads()
     release.upgrade(replicaCount="0")
     eventually(lambda: True if not release.pods() else None)
-    eventually(lambda: True if release.holder() == "" else None, seconds=5)
+    eventually(lambda: True if release.holder() == "" else None)
 
 
 def test_an_upgrade_of_the_operator_re_rolls_nothing(serving: Release, release: Release) -> None:
@@ -142,7 +146,7 @@ def test_with_some_namespaces_the_rights_of_a_role_are_enough(
     release.leads()
     cluster.apply(manifest)
     cluster.kubectl(
-        "wait", "llmd/qwen2-72b", "-n", MODELS, "--for=condition=Stalled", "--timeout=30s"
+        "wait", "llmd/qwen2-72b", "-n", MODELS, "--for=condition=Stalled", "--timeout=90s"
     )
     assert not [name for name in metrics(release) if 'code="403"' in name]
     cluster.kubectl("delete", "llmd", "qwen2-72b", "-n", MODELS)

@@ -16,7 +16,7 @@ from hack.demo import images, objects
 from hack.demo.__main__ import attempts, causes, chat
 from hack.demo.install import Operator
 from hack.demo.timeline import Timeline, condition, is_ready, is_stalled
-from tests.cluster.loop_world import Object, operated, pods_of, prepared, settled
+from tests.cluster.loop_world import operated, pods_of, prepared, quiet, settled, versions
 
 pytestmark = [pytest.mark.cluster, pytest.mark.node]
 
@@ -104,17 +104,10 @@ def test_a_restarted_operator_leaves_a_healthy_deployment_alone(
 ) -> None:
     world.apply(objects.seed(images.SEED))
     assert is_ready(settled(world, "qwen2-7b"))
-    before = world.get("llmd,deployment,service,pod", "-l", "app.kubernetes.io/managed-by=xpullm")
+    Timeline(world).follow("qwen2-7b", lambda o: "measured" in o["status"], 60)
+    before = quiet(world, "llmd,deployment,service,pod")
     operator.stop()
     operator.start()
     time.sleep(5)  # long enough for a pass over everything
-    after = world.get("llmd,deployment,service,pod", "-l", "app.kubernetes.io/managed-by=xpullm")
-    assert versions(after) == versions(before)
+    assert versions(world, "llmd,deployment,service,pod") == before
     assert condition(world.get("llmd", "qwen2-7b"), "Ready") == "True"
-
-
-def versions(listing: Object) -> dict[str, str]:
-    return {
-        f"{o['kind']}/{o['metadata']['name']}": o["metadata"]["resourceVersion"]
-        for o in listing["items"]
-    }
