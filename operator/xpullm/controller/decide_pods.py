@@ -39,6 +39,7 @@ LOST = frozenset({"Unknown", "ContainerStatusUnknown"})
 # A container that ended is started again at once, then 10 s later, twice as long after each further
 # end (kubernetes pkg/kubelet/kubelet.go, initialCrashLoopBackOff and its maximum).
 BACK_OFF_SECONDS, MOST_BACK_OFF_SECONDS = 10.0, 300.0
+ENOUGH_RUNS = 64  # no rule counts so far: old times in a status must cost no time
 FLAP_SECONDS = 5.0  # between what a kubelet sees and what it tells; own rule
 # Admission webhooks add containers of others (a service mesh's proxy): how those end says nothing
 # about the engine.
@@ -285,7 +286,9 @@ def _in_a_row(pod: Object, terminated: Mapping[str, Any], runs: int) -> int:
         return min(runs, 2)  # it served; whether the one before is recent, `earlier` tells
     each, wait, possible = max(0.0, finished - began), BACK_OFF_SECONDS, 2
     end = since + each
-    while possible < runs and (end := end + wait + each) <= finished + FLAP_SECONDS:
+    while (
+        possible < min(runs, ENOUGH_RUNS) and (end := end + wait + each) <= finished + FLAP_SECONDS
+    ):
         possible, wait = possible + 1, min(2 * wait, MOST_BACK_OFF_SECONDS)
     return min(runs, possible)
 

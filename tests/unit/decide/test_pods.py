@@ -111,6 +111,32 @@ def test_two_failures_show_in_one_moment() -> None:
     assert (second.earlier, second.runs) == (1767225600.0, 2)
 
 
+def test_runs_in_a_row_are_those_since_the_pod_was_last_ready() -> None:
+    """40 s each, with 10, 20, 40 s between them after the first restart."""
+    status = ended(at="2026-01-01T00:00:40Z", restarts=9, state="waiting")
+    status["startTime"] = "2025-12-01T00:00:00Z"
+    not_ready = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    status["conditions"] = [not_ready]
+    assert only(status).runs == 2
+    end = status["containerStatuses"][0]["lastState"]["terminated"]
+    end |= {"startedAt": "2026-01-01T00:00:50Z", "finishedAt": "2026-01-01T00:01:30Z"}
+    assert only(status).runs == 3
+    end |= {"startedAt": "2026-01-01T00:01:50Z", "finishedAt": "2026-01-01T00:02:30Z"}
+    assert only(status).runs == 4
+    end |= {"startedAt": "2025-12-31T23:00:00Z", "finishedAt": "2026-01-01T00:00:00Z"}
+    assert only(status).runs == 2  # the run that served, and the one before
+    status["startTime"] = "2026-01-01T00:00:00Z"
+    assert only(status).runs == 10  # never Ready: all of them
+
+
+def test_a_time_long_past_costs_no_time() -> None:
+    status = ended(restarts=10**9, state="waiting")
+    status["startTime"] = "1960-01-01T00:00:00Z"
+    old = {"type": "Ready", "status": "False", "lastTransitionTime": "1970-01-01T00:00:00Z"}
+    status["conditions"] = [old]
+    assert only(status).runs == 64
+
+
 @pytest.mark.parametrize(
     ("status", "cause"),
     [
