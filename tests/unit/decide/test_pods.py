@@ -75,7 +75,7 @@ def test_a_failure_is_over_once_the_next_run_has_started_up() -> None:
 
 def killed(name: str) -> dict[str, Any]:
     end = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:30Z"}
-    running = {"running": {}}
+    running: dict[str, Any] = {"running": {}}
     return {"name": name, "restartCount": 1, "state": running, "lastState": {"terminated": end}}
 
 
