@@ -8,7 +8,7 @@ from typing import Any
 from xpullm import catalog
 from xpullm.api import LLMDeployment, Reason
 from xpullm.catalog.types import GPU
-from xpullm.controller.decide_pods import dig, entries, text
+from xpullm.controller.decide_pods import condition, dig, entries, text
 from xpullm.controller.types import Object, Snapshot
 from xpullm.planner.types import Refusal
 from xpullm.resources import gpu
@@ -97,11 +97,7 @@ def matching_nodes(card: GPU, snapshot: Snapshot) -> tuple[Object, ...]:
 
 def usable(node: Object) -> bool:
     """Ready, and not cordoned."""
-    is_ready = any(
-        item.get("type") == "Ready" and item.get("status") == "True"
-        for item in entries(node, "status", "conditions")
-    )
-    return is_ready and not dig(node, "spec", "unschedulable")
+    return bool(condition(node, "Ready", "True")) and not dig(node, "spec", "unschedulable")
 
 
 def offered(node: Object, card: GPU) -> int:

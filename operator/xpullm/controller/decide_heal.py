@@ -107,14 +107,13 @@ def replaced(failure: Failure) -> Wait | None:
 def too_young(failure: Failure, now: float) -> Wait | None:
     """What a new pod refers to may come after it, as a Secret that another controller makes: no
     person is called before a pod has had its node for a while."""
-    since = scheduled_since(failure.pod)
-    if not failure.waits or since is None or now >= since + PATIENCE_SECONDS:
+    if not failure.waits:
         return None
-    return Wait(
-        min(PATIENCE_SECONDS, ceil(since + PATIENCE_SECONDS - now)),
-        f"{failure.diagnosis.cause}: tried again by the kubelet; a person is due when the pod has"
-        f" had its node for {PATIENCE_SECONDS} s",
+    told = (
+        "tried again by the kubelet; a person is due when the pod has had its node for"
+        f" {PATIENCE_SECONDS} s"
     )
+    return _until(scheduled_since(failure.pod), PATIENCE_SECONDS, now, failure, told)
 
 
 def too_early(failure: Failure, now: float) -> Wait | None:
@@ -126,15 +125,23 @@ def too_early(failure: Failure, now: float) -> Wait | None:
     if nominated:  # those that it preempts have grace periods of their own
         told = f"the scheduler makes room on node {nominated}"
         return Wait(WATCH_SECONDS, f"{failure.diagnosis.cause}: {told}")
-    since = unschedulable_since(failure.pod)
     patience = whole(failure.pod, "spec", "terminationGracePeriodSeconds") + RETRY_SECONDS
+    told = (
+        f"pods that end may still hold the room; a step is due {patience} s after the scheduler"
+        " first found none"
+    )
+    return _until(unschedulable_since(failure.pod), patience, now, failure, told)
+
+
+def _until(
+    since: float | None, patience: int, now: float, failure: Failure, told: str
+) -> Wait | None:
+    """Wait for what is left of `patience` seconds, and no longer whatever the clocks say; not at
+    all where nobody knows since when."""
     if since is None or now >= since + patience:
         return None
-    return Wait(
-        min(patience, ceil(since + patience - now)),
-        f"{failure.diagnosis.cause}: pods that end may still hold the room; a step is due"
-        f" {patience} s after the scheduler first found none",
-    )
+    seconds = min(patience, ceil(since + patience - now))
+    return Wait(seconds, f"{failure.diagnosis.cause}: {told}")
 
 
 @dataclass(frozen=True, slots=True)

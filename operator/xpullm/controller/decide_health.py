@@ -7,7 +7,7 @@ from xpullm.controller.decide_answer import Answer
 from xpullm.controller.decide_conditions import Health, Said, reason_of, shorten
 from xpullm.controller.decide_heal import sentence
 from xpullm.controller.decide_plan import Standing
-from xpullm.controller.decide_pods import dig, entries, text, whole
+from xpullm.controller.decide_pods import condition, dig, entries, text, whole
 from xpullm.controller.types import Object
 from xpullm.healing.growth import CAUSE
 from xpullm.planner.types import Infeasible, Refusal
@@ -48,12 +48,8 @@ def summary(standing: Standing) -> str:
 
 def was_ready(live: Object) -> bool:
     """Whether the stored status says Ready of this very spec."""
-    return any(
-        item.get("type") == "Ready"
-        and item.get("status") == "True"
-        and item.get("observedGeneration") == dig(live, "metadata", "generation")
-        for item in entries(live, "status", "conditions")
-    )
+    told = condition(live, "Ready", "True")
+    return bool(told) and told.get("observedGeneration") == dig(live, "metadata", "generation")
 
 
 def health(
@@ -138,14 +134,7 @@ def _unready(
 def _refused(deployment: Object | None) -> str:
     """Why no pod can be made: a quota, or pod security admission. The Deployment's controller
     keeps the first message while the reason stays (SetDeploymentCondition)."""
-    return next(
-        (
-            text(item, "message")
-            for item in entries(deployment, "status", "conditions")
-            if item.get("type") == "ReplicaFailure" and item.get("status") == "True"
-        ),
-        "",
-    )
+    return text(condition(deployment, "ReplicaFailure", "True"), "message")
 
 
 def _updated(deployment: Object | None, replicas: int) -> bool:

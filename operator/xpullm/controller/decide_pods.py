@@ -109,6 +109,19 @@ def whole(obj: Any, *path: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
+def condition(obj: Any, kind: str, status: str = "") -> Mapping[str, Any]:
+    """The condition of this type in an object's status, and with this status where one is given;
+    empty where there is none."""
+    return next(
+        (
+            item
+            for item in entries(obj, "status", "conditions")
+            if item.get("type") == kind and (not status or item.get("status") == status)
+        ),
+        {},
+    )
+
+
 def plan_hash(pod: Object) -> str:
     return text(pod, "metadata", "labels", names.LABEL_PLAN)
 
@@ -118,10 +131,7 @@ def leaving(pod: Object) -> bool:
 
 
 def ready(pod: Object) -> bool:
-    return not leaving(pod) and any(
-        item.get("type") == "Ready" and item.get("status") == "True"
-        for item in entries(pod, "status", "conditions")
-    )
+    return not leaving(pod) and bool(condition(pod, "Ready", "True"))
 
 
 def over(pod: Object) -> bool:
@@ -174,7 +184,7 @@ def _of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Failure]:
     )
     if not reason and dig(pod, "status", "phase") == "Failed":
         reason = text(pod, "status", "reason") or "Failed"
-    if not reason and _unschedulable(pod) is not None:
+    if not reason and _unschedulable(pod):
         reason = UNSCHEDULABLE
     if reason:
         diagnosis = classify(Evidence(pod=pod, events=about, was_ready=False))
@@ -254,14 +264,8 @@ def _ended(pod: Object, status: Mapping[str, Any], events: Sequence[Object]) -> 
 
 def _unready_since(pod: Object) -> float | None:
     """Since when a pod is not Ready, as seconds since the epoch; None where it does not say."""
-    return next(
-        (
-            epoch(item.get("lastTransitionTime"))
-            for item in entries(pod, "status", "conditions")
-            if item.get("type") == "Ready" and item.get("status") != "True"
-        ),
-        None,
-    )
+    told = condition(pod, "Ready")
+    return None if told.get("status") == "True" else epoch(told.get("lastTransitionTime"))
 
 
 def _served_since(pod: Object, status: Mapping[str, Any]) -> bool:
@@ -293,28 +297,20 @@ def _in_a_row(pod: Object, terminated: Mapping[str, Any], runs: int) -> int:
     return min(runs, possible)
 
 
-def _unschedulable(pod: Object) -> Mapping[str, Any] | None:
-    """The scheduler's word that no node has room."""
-    for item in entries(pod, "status", "conditions"):
-        if (item.get("type"), item.get("status")) == ("PodScheduled", "False"):
-            return item if item.get("reason") == UNSCHEDULABLE else None
-    return None
+def _unschedulable(pod: Object) -> bool:
+    return condition(pod, "PodScheduled", "False").get("reason") == UNSCHEDULABLE
 
 
 def unschedulable_since(pod: Object) -> float | None:
     """When the scheduler first found no node, in seconds since the epoch; None where it says no
     time, or where the pod has a node."""
-    return epoch(dig(_unschedulable(pod), "lastTransitionTime"))
+    return epoch(condition(pod, "PodScheduled", "False").get("lastTransitionTime"))
 
 
 def scheduled_since(pod: Object) -> float | None:
     """Since when a pod has its node, as far as it says; else since when it exists."""
-    times = (
-        epoch(condition.get("lastTransitionTime"))
-        for condition in entries(pod, "status", "conditions")
-        if condition.get("type") == "PodScheduled"
-    )
-    return next(times, None) or epoch(dig(pod, "metadata", "creationTimestamp"))
+    since = epoch(condition(pod, "PodScheduled").get("lastTransitionTime"))
+    return since or epoch(dig(pod, "metadata", "creationTimestamp"))
 
 
 def latest_report(pods: Sequence[Object], wanted: str) -> Report | None:

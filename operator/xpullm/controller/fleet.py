@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from xpullm.api.reasons import ConditionType, Reason
 from xpullm.controller.decide_health import rolled_out
-from xpullm.controller.decide_pods import entries, plan_hash, ready, text, whole
+from xpullm.controller.decide_pods import condition, plan_hash, ready, text, whole
 from xpullm.controller.fleet_nodes import NodeView
 from xpullm.controller.kinds import DEPLOYMENT, LLMDEPLOYMENT, NODE, POD
 from xpullm.controller.store import Store
@@ -165,16 +165,13 @@ def activity_of(store: Store, key: Key) -> Activity:
         replacing=replacing,
         canaries=_canaries(store, key, deployment),
         held=any(ready(pod) for pod in current),
-        started=min(map(_created, current), default=_decided(deployment)),
+        started=min(map(_created, current)) if current else _decided(deployment),
     )
 
 
 def _stalled(store: Store, key: Key) -> bool:
     """Whether a person must act: its own dead pod is in the way of the next one."""
-    return any(
-        item.get("type") == ConditionType.STALLED and item.get("status") == "True"
-        for item in entries(store.get(LLMDEPLOYMENT, *key), "status", "conditions")
-    )
+    return bool(condition(store.get(LLMDEPLOYMENT, *key), ConditionType.STALLED, "True"))
 
 
 def _decided(deployment: Object) -> float:
