@@ -248,13 +248,10 @@ def families() -> Mapping[str, Family]:
     """Architectures by config.json's model_type."""
     data = _toml("families.toml")
     base = data.pop("default")
-    result: dict[str, Family] = {"": Family(name="", **base)}
-    for name, row in data.items():
-        like = data.get(row.get("like", ""), {})
-        merged = {**base, **like, **row}
-        merged.pop("like", None)
-        result[name] = Family(name=name, **merged)
-    return MappingProxyType(result)
+    rows: dict[str, dict[str, Any]] = {"": base}
+    for name, raw in data.items():
+        rows[name] = {**rows[raw.pop("like", "")], **raw}
+    return MappingProxyType({name: Family(name=name, **row) for name, row in rows.items()})
 
 
 @cache
